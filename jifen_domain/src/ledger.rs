@@ -74,7 +74,10 @@ pub enum LotSource {
         order_id: String,
     },
     /// Given by the operator.
-    Gift,
+    Gift {
+        /// Chosen by the operator, unique: a gift repeated under its key is given once.
+        key: String,
+    },
     /// A lot of an account that was merged into this one.
     Merge {
         /// The account it was in.

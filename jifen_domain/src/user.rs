@@ -48,13 +48,9 @@ impl User {
         }
     }
 
-    /// Of two records of one person, `(older, younger)`: the younger is merged into the older.
-    pub fn by_age(self, other: User) -> (User, User) {
-        if (other.created_at, other.id) < (self.created_at, self.id) {
-            (other, self)
-        } else {
-            (self, other)
-        }
+    /// Of two records of one person the younger is merged into the older.
+    pub fn is_older_than(&self, other: &User) -> bool {
+        (self.created_at, self.id) < (other.created_at, other.id)
     }
 
     /// Takes over from the younger record what this one lacks.
@@ -128,14 +124,14 @@ mod tests {
     }
 
     #[test]
-    fn the_younger_is_merged_into_the_older_and_nothing_known_is_lost() {
-        let (mut older, younger) = User {
+    fn the_older_record_takes_over_what_it_lacks() {
+        let mut older = user(2, 4);
+        let younger = User {
             phone: Some("2".into()),
             nickname: "n".into(),
             ..user(1, 5)
-        }
-        .by_age(user(2, 4));
-        assert_eq!((older.id, younger.id), (UserId(2), UserId(1)));
+        };
+        assert!(older.is_older_than(&younger) && !younger.is_older_than(&older));
         older.absorb(&younger);
         assert_eq!(
             (older.phone.as_deref(), older.nickname.as_str()),

@@ -16,7 +16,7 @@ fn at(second: i64) -> Time {
 
 fn gift(n: i64, expires: Option<i64>) -> Grant {
     Grant {
-        source: LotSource::Gift,
+        source: LotSource::Gift { key: "g".into() },
         points: points(n),
         expires_at: expires.map(at),
         title: "gift".into(),

@@ -1,0 +1,337 @@
+//! PostgreSQL: a bounded pool, a connection for each transaction, statements prepared once on each connection.
+//!
+//! A connection goes back to the pool only when it is known to be outside a transaction; one whose state is not known is
+//! closed, which makes the server roll back.
+
+mod failure;
+mod settings;
+
+use std::time::Duration;
+
+use deadpool_postgres::{
+    Client, Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime,
+};
+use futures_util::TryStreamExt;
+use tokio::time::timeout;
+use tokio_postgres::types::Type;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::error::{Error, Result};
+use super::migrate::{self, Applied, Migration};
+use super::row::{Row, Source};
+use super::value::Value;
+use super::{Engine, Lock};
+
+use failure::{failure, is_stale_plan, pool_failure};
+
+/// How long to wait for a connection: a free one, a new one, the check of a used one.
+const POOL_WAIT_SECONDS_MAX: u64 = 5;
+/// How long undoing an abandoned transaction may take before its connection is closed.
+const CLEAN_TIME_MAX: Duration = Duration::from_secs(5);
+/// Serialises the migrations of several nodes; any number, as long as it stays the same.
+const MIGRATION_LOCK: i64 = 0x6a69_6665_6e00_0001;
+
+/// What every connection is set to: nothing waits without end, and a commit is on the disk when it returns.
+const PREPARE_SESSION: &str = "SET statement_timeout = '30s';
+     SET lock_timeout = '10s';
+     SET idle_in_transaction_session_timeout = '60s';
+     SET default_transaction_isolation = 'read committed';
+     SET client_min_messages = 'warning';
+     SELECT set_config('synchronous_commit', 'on', false)
+     WHERE current_setting('synchronous_commit') = 'off'";
+
+/// An open PostgreSQL database.
+pub(super) struct Database {
+    pool: Pool,
+    tls: MakeRustlsConnect,
+}
+
+impl Database {
+    /// Prepares the pool and opens its first connection.
+    pub(super) async fn open(url: &str, pool_size_max: usize) -> Result<Self> {
+        if pool_size_max == 0 {
+            return Err(Error::Configuration(
+                "the pool must allow at least one connection".to_owned(),
+            ));
+        }
+        let settings::Settings { config, tls } = settings::parse(url)?;
+        let manager = Manager::from_config(
+            config,
+            tls.clone(),
+            ManagerConfig {
+                recycling_method: RecyclingMethod::Fast,
+            },
+        );
+        let wait = Some(Duration::from_secs(POOL_WAIT_SECONDS_MAX));
+        let pool = Pool::builder(manager)
+            .max_size(pool_size_max)
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(wait)
+            .create_timeout(wait)
+            .recycle_timeout(wait)
+            .post_create(Hook::async_fn(|client, _| {
+                Box::pin(async move {
+                    client
+                        .batch_execute(PREPARE_SESSION)
+                        .await
+                        .map_err(HookError::Backend)
+                })
+            }))
+            .build()
+            .map_err(|error| Error::Configuration(error.to_string()))?;
+        let database = Self { pool, tls };
+        drop(database.connection().await?);
+        Ok(database)
+    }
+
+    pub(super) async fn begin(&self) -> Result<Session> {
+        let mut session = self.read().await?;
+        session.control("BEGIN").await?;
+        session.in_transaction = true;
+        Ok(session)
+    }
+
+    pub(super) async fn read(&self) -> Result<Session> {
+        Ok(Session {
+            client: Some(self.connection().await?),
+            tls: self.tls.clone(),
+            in_transaction: false,
+            in_flight: false,
+            is_stale: false,
+        })
+    }
+
+    pub(super) async fn migrate(&self, migrations: &'static [Migration]) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        while let Some(name) = self.apply_next(migrations).await? {
+            names.push(name);
+        }
+        Ok(names)
+    }
+
+    /// Applies the first missing migration; the lock is held from reading which it is to its record.
+    async fn apply_next(&self, migrations: &'static [Migration]) -> Result<Option<String>> {
+        let client = Unclean(Some(self.connection().await?));
+        let connection = client.connection();
+        let explain = |error: tokio_postgres::Error| {
+            Error::Migration(failure(&error, "a migration").to_string())
+        };
+        connection
+            .batch_execute(&format!(
+                "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;
+                 SELECT pg_advisory_xact_lock({MIGRATION_LOCK}); {}",
+                migrate::CREATE_TABLE
+            ))
+            .await
+            .map_err(explain)?;
+        let applied: Vec<Applied> = connection
+            .query(migrate::SELECT_APPLIED, &[])
+            .await
+            .map_err(explain)?
+            .iter()
+            .map(|row| {
+                Ok(Applied {
+                    name: row.try_get(0)?,
+                    checksum: row.try_get(1)?,
+                })
+            })
+            .collect::<std::result::Result<_, _>>()
+            .map_err(explain)?;
+        let missing = migrate::next(migrations, Engine::Postgres, &applied)?;
+        if let Some(migration) = missing {
+            let explain = |error: tokio_postgres::Error| {
+                let error = failure(&error, "a migration");
+                Error::Migration(format!("{}: {error}", migration.name))
+            };
+            connection
+                .batch_execute(migration.postgres)
+                .await
+                .map_err(explain)?;
+            connection
+                .execute(
+                    "INSERT INTO schema_migrations (name, checksum, applied_at)
+                     VALUES ($1, $2, CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT))",
+                    &[&migration.name, &migration.checksum(Engine::Postgres)],
+                )
+                .await
+                .map_err(explain)?;
+        }
+        connection.batch_execute("COMMIT").await.map_err(explain)?;
+        client.release();
+        Ok(missing.map(|migration| migration.name.to_owned()))
+    }
+
+    async fn connection(&self) -> Result<Client> {
+        self.pool.get().await.map_err(|error| pool_failure(&error))
+    }
+}
+
+/// A connection borrowed from the pool, inside a transaction or not.
+pub(super) struct Session {
+    client: Option<Client>,
+    tls: MakeRustlsConnect,
+    in_transaction: bool,
+    /// A statement is under way; still set when dropped, it was cancelled.
+    in_flight: bool,
+    /// The prepared statements no longer fit the schema.
+    is_stale: bool,
+}
+
+impl Session {
+    /// Runs a statement and returns how many rows it changed.
+    pub(super) async fn execute(&mut self, sql: &str, params: &[Value<'_>]) -> Result<u64> {
+        self.in_flight = true;
+        let outcome = execute(self.connection(), sql, params).await;
+        self.finish(outcome, sql)
+    }
+
+    /// Runs a query and hands each row to `each`.
+    pub(super) async fn rows(
+        &mut self,
+        lock: Lock,
+        sql: &str,
+        params: &[Value<'_>],
+        each: impl FnMut(&Row<'_>) -> Result<()>,
+    ) -> Result<()> {
+        self.in_flight = true;
+        let outcome = match lock {
+            Lock::None => rows(self.connection(), sql, params, each).await,
+            Lock::Wait => {
+                let locking = format!("{sql} FOR UPDATE");
+                rows(self.connection(), &locking, params, each).await
+            }
+            Lock::Skip => {
+                let locking = format!("{sql} FOR UPDATE SKIP LOCKED");
+                rows(self.connection(), &locking, params, each).await
+            }
+        };
+        self.finish(outcome, sql)?
+    }
+
+    /// Commits; the connection goes back to the pool.
+    pub(super) async fn commit(mut self) -> Result<()> {
+        if self.in_transaction {
+            self.control("COMMIT").await?;
+            self.in_transaction = false;
+        }
+        Ok(())
+    }
+
+    async fn control(&mut self, sql: &'static str) -> Result<()> {
+        self.in_flight = true;
+        let outcome = self.connection().batch_execute(sql).await;
+        self.finish(outcome, sql)
+    }
+
+    fn finish<T>(
+        &mut self,
+        outcome: std::result::Result<T, tokio_postgres::Error>,
+        sql: &str,
+    ) -> Result<T> {
+        self.in_flight = false;
+        outcome.map_err(|error| {
+            self.is_stale |= is_stale_plan(&error);
+            failure(&error, sql)
+        })
+    }
+
+    fn connection(&self) -> &Client {
+        self.client
+            .as_ref()
+            .expect("a session keeps its connection until it is dropped")
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let Some(client) = self.client.take() else {
+            return;
+        };
+        if !self.in_transaction && !self.in_flight && !self.is_stale {
+            return;
+        }
+        let unclean = Unclean(Some(client));
+        // Without a runtime, or with statements to forget, the connection is closed here and now.
+        if !self.is_stale
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            if self.in_flight {
+                runtime.spawn(unclean.stop(self.tls.clone()));
+            } else {
+                runtime.spawn(unclean.roll_back());
+            }
+        }
+    }
+}
+
+/// A connection in an unknown state: closed when dropped, unless it has been cleaned.
+struct Unclean(Option<Client>);
+
+impl Unclean {
+    /// Rolls back and gives the connection back to the pool.
+    async fn roll_back(self) {
+        let rolled_back = timeout(CLEAN_TIME_MAX, self.connection().batch_execute("ROLLBACK"));
+        if matches!(rolled_back.await, Ok(Ok(()))) {
+            self.release();
+        }
+    }
+
+    /// Stops the statement that may still be running, so that it gives up its locks, and closes the connection: the
+    /// server may act on the request late, and must not then find somebody else's statement.
+    async fn stop(self, tls: MakeRustlsConnect) {
+        let token = self.connection().cancel_token();
+        let asked = timeout(CLEAN_TIME_MAX, token.cancel_query(tls)).await;
+        if !matches!(asked, Ok(Ok(()))) {
+            tracing::warn!(
+                "an abandoned statement could not be stopped; it ends at its time limit"
+            );
+        }
+    }
+
+    fn connection(&self) -> &Client {
+        self.0
+            .as_ref()
+            .expect("the connection is there until it is released")
+    }
+
+    fn release(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for Unclean {
+    fn drop(&mut self) {
+        if let Some(client) = self.0.take() {
+            drop(Client::take(client));
+        }
+    }
+}
+
+async fn execute(
+    client: &Client,
+    sql: &str,
+    params: &[Value<'_>],
+) -> std::result::Result<u64, tokio_postgres::Error> {
+    let types: Vec<Type> = params.iter().map(Value::postgres_type).collect();
+    let statement = client.prepare_typed_cached(sql, &types).await?;
+    client.execute_raw(&statement, params).await
+}
+
+/// The outer error is PostgreSQL's, the inner that of `each`.
+async fn rows(
+    client: &Client,
+    sql: &str,
+    params: &[Value<'_>],
+    mut each: impl FnMut(&Row<'_>) -> Result<()>,
+) -> std::result::Result<Result<()>, tokio_postgres::Error> {
+    let types: Vec<Type> = params.iter().map(Value::postgres_type).collect();
+    let statement = client.prepare_typed_cached(sql, &types).await?;
+    let stream = client.query_raw(&statement, params).await?;
+    let mut stream = std::pin::pin!(stream);
+    while let Some(row) = stream.try_next().await? {
+        if let Err(error) = each(&Row(Source::Postgres(&row))) {
+            return Ok(Err(error));
+        }
+    }
+    Ok(Ok(()))
+}

@@ -1,0 +1,439 @@
+//! The one writer, passed from caller to caller, and its commits in groups.
+//!
+//! Waiting for the disk costs a hundred times what a transaction's statements cost, so several transactions share one
+//! wait. They run one after the other as savepoints of one outer transaction; a caller that commits passes the writer to
+//! the next in the queue and waits. When nobody is next, or the group is large or old enough, the outer transaction is
+//! committed on a thread of its own, and all its members are told. Those who arrive meanwhile queue up and are the next
+//! group: no timer decides, and a lone caller waits for nobody.
+//!
+//! Invariants:
+//! - There is one [`Writer`], owned at any time by the queue, by one [`Lease`] or by the thread. A lease that is dropped
+//!   anywhere, even unreceived in a channel, passes it on.
+//! - Only members of a group whose outer COMMIT has succeeded are told `Ok`.
+//! - A savepoint never outlives its [`Transaction`].
+//!
+//! A foreign key that is checked late (`DEFERRABLE`) would fail the outer COMMIT and with it the neighbours; the schema
+//! has none.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::{BUSY_SECONDS_MAX, connect, failure};
+use crate::engine::error::{Error, Result};
+
+/// Most callers in the queue.
+pub(in crate::engine) const WAITING_MAX: usize = 10_000;
+/// How long a caller waits for its turn.
+const WAIT_SECONDS_MAX: u64 = 10;
+
+/// When a group is committed although somebody is next.
+#[derive(Clone, Copy)]
+pub(in crate::engine) struct GroupLimits {
+    /// Most transactions in one commit.
+    pub(in crate::engine) members_max: usize,
+    /// How long a group accepts members: a bound on what the first of them waits.
+    pub(in crate::engine) open_milliseconds_max: u64,
+}
+
+impl Default for GroupLimits {
+    fn default() -> Self {
+        Self {
+            members_max: 512,
+            open_milliseconds_max: 5,
+        }
+    }
+}
+
+/// A read-write transaction: a savepoint in the current group.
+pub(in crate::engine) struct Transaction {
+    lease: Lease,
+    savepoint: bool,
+}
+
+impl Transaction {
+    /// Waits for the writer and opens a savepoint.
+    pub(super) async fn begin(queue: &Arc<Queue>) -> Result<Self> {
+        let mut lease = queue.acquire().await?;
+        match lease.writer().open_group() {
+            Ok(()) => {}
+            // Another process writes: wait for it where waiting blocks nobody.
+            Err(Error::Busy) => lease = queue.open_group_patiently(lease).await?,
+            Err(error) => return Err(error),
+        }
+        lease.writer().run("SAVEPOINT job")?;
+        Ok(Self {
+            lease,
+            savepoint: true,
+        })
+    }
+
+    /// Runs statements on the writer's connection.
+    pub(in crate::engine) fn run<R>(
+        &mut self,
+        work: impl FnOnce(&Connection) -> Result<R>,
+    ) -> Result<R> {
+        let writer = self.lease.writer();
+        let outcome = work(&writer.connection);
+        if let Err(error) = &outcome
+            && writer.connection.is_autocommit()
+        {
+            // A full disk and its like make SQLite roll back the outer transaction by itself, and with it the members
+            // that have finished but not been told.
+            self.savepoint = false;
+            writer.fail_group(error);
+        }
+        outcome
+    }
+
+    /// Joins the group, passes the writer on, and waits until the group is on the disk.
+    pub(in crate::engine) async fn commit(mut self) -> Result<()> {
+        self.run(|connection| run(connection, "RELEASE job"))?;
+        self.savepoint = false;
+        let (member, outcome) = oneshot::channel();
+        self.lease.writer().join_group(member)?;
+        if !self.lease.queue.is_awaited() {
+            // Lets callers that are ready to run reach the queue and join; a lone caller goes on at once.
+            tokio::task::yield_now().await;
+        }
+        drop(self);
+        outcome
+            .await
+            .unwrap_or_else(|_| Err(Error::Unavailable("the commit was lost".to_owned())))
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if self.savepoint {
+            let writer = self.lease.writer();
+            let undone = writer
+                .run("ROLLBACK TO job")
+                .and_then(|()| writer.run("RELEASE job"));
+            if let Err(error) = undone {
+                // What cannot be undone alone is undone with its group.
+                writer.roll_back();
+                writer.fail_group(&error);
+            }
+        }
+    }
+}
+
+/// The callers waiting for the writer, first come first served.
+pub(super) struct Queue {
+    state: Mutex<State>,
+    limits: GroupLimits,
+    /// To the thread. It holds at most one job: there is one writer.
+    thread: mpsc::Sender<Job>,
+}
+
+struct State {
+    /// The writer, when nobody has it. Then nobody waits, and no group is open.
+    idle: Option<Box<Writer>>,
+    waiting: VecDeque<oneshot::Sender<Lease>>,
+}
+
+/// What the thread does, because it may take long.
+enum Job {
+    Commit(Arc<Queue>, Box<Writer>),
+    Open(Lease, oneshot::Sender<Result<Lease>>),
+}
+
+impl Queue {
+    /// Starts the thread; it ends when the queue and its last transaction are gone.
+    pub(super) fn start(
+        connection: Connection,
+        path: PathBuf,
+        limits: GroupLimits,
+    ) -> Result<Arc<Self>> {
+        let (thread, jobs) = mpsc::channel::<Job>();
+        std::thread::Builder::new()
+            .name("jifen-commit".to_owned())
+            .spawn(move || jobs.into_iter().for_each(Job::run))
+            .map_err(|error| Error::Unavailable(format!("no thread to commit on: {error}")))?;
+        let writer = Writer::new(connection, path)?;
+        Ok(Arc::new(Self {
+            state: Mutex::new(State {
+                idle: Some(Box::new(writer)),
+                waiting: VecDeque::new(),
+            }),
+            limits,
+            thread,
+        }))
+    }
+
+    async fn acquire(self: &Arc<Self>) -> Result<Lease> {
+        let turn = {
+            let mut state = self.state();
+            if let Some(writer) = state.idle.take() {
+                return Ok(Lease::new(self, writer));
+            }
+            if state.waiting.len() >= WAITING_MAX {
+                state.waiting.retain(|waiter| !waiter.is_closed());
+            }
+            if state.waiting.len() >= WAITING_MAX {
+                return Err(Error::Unavailable(
+                    "too many transactions are waiting".to_owned(),
+                ));
+            }
+            let (waiter, turn) = oneshot::channel();
+            state.waiting.push_back(waiter);
+            turn
+        };
+        timeout(Duration::from_secs(WAIT_SECONDS_MAX), turn)
+            .await
+            .map_err(|_| Error::Busy)?
+            .map_err(|_| Error::Unavailable("the writer was lost".to_owned()))
+    }
+
+    async fn open_group_patiently(&self, lease: Lease) -> Result<Lease> {
+        let (reply, opened) = oneshot::channel();
+        self.give(Job::Open(lease, reply));
+        opened
+            .await
+            .unwrap_or_else(|_| Err(Error::Unavailable("the writer was lost".to_owned())))
+    }
+
+    fn is_awaited(&self) -> bool {
+        !self.state().waiting.is_empty()
+    }
+
+    /// Gives the writer to the next caller, or commits the group it carries, or lays it down.
+    fn pass_on(self: &Arc<Self>, mut writer: Box<Writer>) {
+        loop {
+            let waiter = {
+                let mut state = self.state();
+                let next = if writer.is_group_full(self.limits) {
+                    None
+                } else {
+                    state.waiting.pop_front()
+                };
+                if next.is_none() && writer.group.is_none() {
+                    state.idle = Some(writer);
+                    return;
+                }
+                next
+            };
+            writer = match waiter {
+                Some(waiter) => match waiter.send(Lease::new(self, writer)) {
+                    Ok(()) => return,
+                    // The caller has gone away.
+                    Err(lease) => lease.into_writer(),
+                },
+                None if writer.has_members() => {
+                    self.give(Job::Commit(Arc::clone(self), writer));
+                    return;
+                }
+                None => {
+                    writer.roll_back();
+                    writer.group = None;
+                    writer
+                }
+            };
+        }
+    }
+
+    fn give(&self, job: Job) {
+        if let Err(mpsc::SendError(job)) = self.thread.send(job) {
+            // Only if the thread has died; slower here, but as durable.
+            job.run();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing under this lock can leave the state half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Job {
+    fn run(self) {
+        match self {
+            Self::Commit(queue, mut writer) => {
+                let (members, outcome) = writer.commit_group();
+                queue.pass_on(writer);
+                for member in members {
+                    // A member that has gone away does not care.
+                    drop(member.send(outcome.clone()));
+                }
+            }
+            Self::Open(mut lease, reply) => {
+                let opened = lease.writer().open_group_patiently();
+                // Unreceived, the lease is dropped and passes the writer on.
+                drop(reply.send(opened.map(|()| lease)));
+            }
+        }
+    }
+}
+
+/// The right to use the writer. Dropped, it passes the writer on.
+struct Lease {
+    queue: Arc<Queue>,
+    writer: Option<Box<Writer>>,
+}
+
+impl Lease {
+    fn new(queue: &Arc<Queue>, writer: Box<Writer>) -> Self {
+        Self {
+            queue: Arc::clone(queue),
+            writer: Some(writer),
+        }
+    }
+
+    fn writer(&mut self) -> &mut Writer {
+        self.writer
+            .as_mut()
+            .expect("a lease keeps the writer until it is dropped")
+    }
+
+    fn into_writer(mut self) -> Box<Writer> {
+        self.writer
+            .take()
+            .expect("a lease keeps the writer until it is dropped")
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            self.queue.pass_on(writer);
+        }
+    }
+}
+
+/// The connection that writes, and the group that is open on it.
+struct Writer {
+    connection: Connection,
+    path: PathBuf,
+    group: Option<Group>,
+}
+
+/// An outer transaction and those waiting for its commit.
+struct Group {
+    opened: Instant,
+    members: Vec<oneshot::Sender<Result<()>>>,
+}
+
+impl Writer {
+    fn new(connection: Connection, path: PathBuf) -> Result<Self> {
+        let writer = Self {
+            connection,
+            path,
+            group: None,
+        };
+        writer.wait_for_others(Duration::ZERO)?;
+        Ok(writer)
+    }
+
+    /// Begins the outer transaction if there is none. [`Error::Busy`] at once when another process is writing.
+    fn open_group(&mut self) -> Result<()> {
+        if self.group.is_some() {
+            return Ok(());
+        }
+        if !self.connection.is_autocommit() {
+            return Err(Error::Unavailable(
+                "an earlier transaction could not be ended".to_owned(),
+            ));
+        }
+        self.run("BEGIN IMMEDIATE")?;
+        self.group = Some(Group {
+            opened: Instant::now(),
+            members: Vec::new(),
+        });
+        Ok(())
+    }
+
+    /// The same, waiting for another process. Blocks the thread.
+    fn open_group_patiently(&mut self) -> Result<()> {
+        self.wait_for_others(Duration::from_secs(BUSY_SECONDS_MAX))?;
+        let opened = self.open_group();
+        self.wait_for_others(Duration::ZERO)?;
+        opened
+    }
+
+    fn join_group(&mut self, member: oneshot::Sender<Result<()>>) -> Result<()> {
+        let group = self.group.as_mut().ok_or(Error::Aborted)?;
+        group.members.push(member);
+        Ok(())
+    }
+
+    fn is_group_full(&self, limits: GroupLimits) -> bool {
+        let open_max = Duration::from_millis(limits.open_milliseconds_max);
+        self.group.as_ref().is_some_and(|group| {
+            group.members.len() >= limits.members_max || group.opened.elapsed() >= open_max
+        })
+    }
+
+    fn has_members(&self) -> bool {
+        self.group
+            .as_ref()
+            .is_some_and(|group| !group.members.is_empty())
+    }
+
+    /// Ends the outer transaction. Returns whom to tell, and what. Blocks the thread until the disk has it.
+    fn commit_group(&mut self) -> (Vec<oneshot::Sender<Result<()>>>, Result<()>) {
+        let members = self.group.take().map(|group| group.members);
+        let outcome = self.run("COMMIT").map_err(|error| {
+            self.roll_back();
+            group_failure(&error)
+        });
+        (members.unwrap_or_default(), outcome)
+    }
+
+    /// Tells the members of the open group that nothing of it was written.
+    fn fail_group(&mut self, error: &Error) {
+        for member in self
+            .group
+            .take()
+            .into_iter()
+            .flat_map(|group| group.members)
+        {
+            drop(member.send(Err(group_failure(error))));
+        }
+    }
+
+    /// Ends the outer transaction without a trace; a connection that cannot even do this is replaced.
+    fn roll_back(&mut self) {
+        if self.connection.is_autocommit() {
+            return;
+        }
+        let rolled_back = self.run("ROLLBACK");
+        if self.connection.is_autocommit() {
+            return;
+        }
+        tracing::error!(
+            ?rolled_back,
+            "a transaction could not be rolled back; reconnecting"
+        );
+        let replaced = connect(&self.path, Duration::ZERO).map(|connection| {
+            self.connection = connection;
+        });
+        if let Err(error) = replaced {
+            tracing::error!(%error, "the database could not be opened again");
+        }
+    }
+
+    fn wait_for_others(&self, time: Duration) -> Result<()> {
+        self.connection
+            .busy_timeout(time)
+            .map_err(|error| failure(&self.connection, &error, "busy_timeout"))
+    }
+
+    fn run(&self, sql: &'static str) -> Result<()> {
+        run(&self.connection, sql)
+    }
+}
+
+fn group_failure(error: &Error) -> Error {
+    Error::Unavailable(format!("the commit this one shared has failed: {error}"))
+}
+
+/// Runs a statement that controls the transaction.
+fn run(connection: &Connection, sql: &'static str) -> Result<()> {
+    super::execute(connection, sql, &[]).map(drop)
+}

@@ -1,0 +1,235 @@
+//! Fresh databases for tests: a file in a folder of its own, or a database on the PostgreSQL server that
+//! `scripts/postgres-for-tests` starts.
+//!
+//! Everything here panics when it cannot do its work: a test without its database has failed.
+
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use secrecy::SecretString;
+use tokio::sync::OnceCell;
+use tokio_postgres::{Client, NoTls};
+
+use crate::engine::{Engine, Store, StoreConfig, schema_fingerprint};
+
+/// Names the server: the URL of a superuser on a server nobody else needs, reached without TLS.
+const SERVER_VARIABLE: &str = "JIFEN_TEST_POSTGRES_URL";
+/// Serialises making the template among the test processes.
+const TEMPLATE_LOCK: i64 = 0x6a69_6665_6e00_0002;
+const POOL_SIZE_MAX: usize = 8;
+
+/// Numbers the databases of this process.
+static FRESH: AtomicU64 = AtomicU64::new(0);
+/// The name of this process's template on the PostgreSQL server.
+static TEMPLATE: OnceCell<String> = OnceCell::const_new();
+
+/// An empty, migrated database, removed when dropped.
+///
+/// # Panics
+/// When there is no PostgreSQL server, or the database cannot be made.
+pub async fn fresh(engine: Engine) -> TestStore {
+    let test_store = create(engine, true).await;
+    if engine == Engine::Sqlite {
+        test_store.migrate().await.expect("the schema is sound");
+    }
+    test_store
+}
+
+/// An empty database without the mall's schema, removed when dropped.
+///
+/// # Panics
+/// As [`fresh`] does.
+pub async fn bare(engine: Engine) -> TestStore {
+    create(engine, false).await
+}
+
+/// A [`Store`] that takes its database with it.
+#[derive(Debug)]
+pub struct TestStore {
+    store: Store,
+    config: StoreConfig,
+    /// Removed last, when the store has let go of it.
+    _place: Place,
+}
+
+impl TestStore {
+    /// How to open the same database once more, as another node or process does.
+    pub fn config(&self) -> &StoreConfig {
+        &self.config
+    }
+
+    /// The store itself, to hand to what is tested.
+    pub fn store(&self) -> Store {
+        self.store.clone()
+    }
+}
+
+impl Deref for TestStore {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        &self.store
+    }
+}
+
+#[derive(Debug)]
+enum Place {
+    Folder(PathBuf),
+    Database(String),
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let removed = match self {
+            Self::Folder(path) => std::fs::remove_dir_all(path).map_err(|error| error.to_string()),
+            Self::Database(name) => drop_database(name.clone()),
+        };
+        if let Err(error) = removed
+            && !std::thread::panicking()
+        {
+            panic!("the test's database could not be removed: {error}");
+        }
+    }
+}
+
+async fn create(engine: Engine, from_template: bool) -> TestStore {
+    let number = FRESH.fetch_add(1, Ordering::Relaxed);
+    let name = format!("jifen_test_{}_{number}", std::process::id());
+    let (config, place) = match engine {
+        Engine::Sqlite => {
+            let folder = std::env::temp_dir().join(name);
+            // What an earlier process of the same number left behind when it was killed.
+            drop(std::fs::remove_dir_all(&folder));
+            let path = folder.join("mall.sqlite");
+            (StoreConfig::Sqlite { path }, Place::Folder(folder))
+        }
+        Engine::Postgres => {
+            let template = if from_template {
+                TEMPLATE.get_or_init(make_template).await
+            } else {
+                "template0"
+            };
+            let admin = admin().await;
+            run(
+                &admin,
+                &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"),
+            )
+            .await;
+            run(
+                &admin,
+                &format!("CREATE DATABASE {name} TEMPLATE {template}"),
+            )
+            .await;
+            (postgres(&name), Place::Database(name))
+        }
+    };
+    let store = Store::open(&config).await.expect("a fresh database opens");
+    TestStore {
+        store,
+        config,
+        _place: place,
+    }
+}
+
+/// Makes a database with the schema, once for all processes on this server. Copying it is faster than migrating.
+async fn make_template() -> String {
+    let name = format!("jifen_template_{}", schema_fingerprint(Engine::Postgres));
+    let admin = admin().await;
+    run(&admin, &format!("SELECT pg_advisory_lock({TEMPLATE_LOCK})")).await;
+    let exists = admin
+        .query_opt("SELECT 1 FROM pg_database WHERE datname = $1", &[&name])
+        .await
+        .expect("the server lists its databases");
+    if exists.is_none() {
+        let draft = format!("{name}_draft");
+        run(
+            &admin,
+            &format!("DROP DATABASE IF EXISTS {draft} WITH (FORCE)"),
+        )
+        .await;
+        run(
+            &admin,
+            &format!("CREATE DATABASE {draft} TEMPLATE template0"),
+        )
+        .await;
+        let store = Store::open(&postgres(&draft))
+            .await
+            .expect("the draft opens");
+        store.migrate().await.expect("the schema is sound");
+        drop(store);
+        // Nobody may be connected to a template: ends the store's connections, and keeps others away.
+        run(
+            &admin,
+            &format!("ALTER DATABASE {draft} ALLOW_CONNECTIONS false"),
+        )
+        .await;
+        run(
+            &admin,
+            &format!("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{draft}'"),
+        )
+        .await;
+        run(&admin, &format!("ALTER DATABASE {draft} RENAME TO {name}")).await;
+    }
+    // The lock ends with the connection.
+    name
+}
+
+fn drop_database(name: String) -> Result<(), String> {
+    // A thread of its own: a drop may not wait inside the test's runtime.
+    let dropping = std::thread::spawn(move || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| error.to_string())?
+            .block_on(async {
+                run(
+                    &admin().await,
+                    &format!("DROP DATABASE {name} WITH (FORCE)"),
+                )
+                .await;
+                Ok(())
+            })
+    });
+    dropping
+        .join()
+        .map_err(|_| "the server did not drop it".to_owned())?
+}
+
+async fn admin() -> Client {
+    let (client, connection) = tokio_postgres::connect(&server_url(), NoTls)
+        .await
+        .unwrap_or_else(|error| panic!("{SERVER_VARIABLE} names no server that answers: {error}"));
+    tokio::spawn(connection);
+    client
+}
+
+async fn run(client: &Client, sql: &str) {
+    client
+        .batch_execute(sql)
+        .await
+        .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+}
+
+/// The settings of a database on the test server.
+fn postgres(database: &str) -> StoreConfig {
+    let url = server_url();
+    let (scheme, rest) = url
+        .split_once("://")
+        .unwrap_or_else(|| panic!("{SERVER_VARIABLE} must begin with postgresql://"));
+    let (address, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let host = address.split('/').next().unwrap_or_default();
+    StoreConfig::Postgres {
+        url: SecretString::from(format!("{scheme}://{host}/{database}?{query}")),
+        pool_size_max: POOL_SIZE_MAX,
+    }
+}
+
+fn server_url() -> String {
+    std::env::var(SERVER_VARIABLE).unwrap_or_else(|_| {
+        panic!(
+            "{SERVER_VARIABLE} is not set: this test needs a PostgreSQL server. Run ./scripts/test, or \
+             ./scripts/postgres-for-tests cargo test -p jifen_store"
+        )
+    })
+}
