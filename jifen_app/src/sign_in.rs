@@ -1,0 +1,169 @@
+//! Logging in from the mini program.
+
+use jifen_domain::Points;
+use jifen_domain::user::User;
+use jifen_wechat::miniprogram::{MiniProgram, Session, UserProfile};
+use jifen_wechat::{ApiError, RefusalKind};
+
+use crate::App;
+use crate::error::{Error, Result, Text};
+use crate::identity::{Known, LOGIN_ROUNDS_MAX, Recognised, recognise};
+use crate::session::IssuedToken;
+
+/// Somebody who has just logged in.
+pub struct SignedIn {
+    /// The session.
+    pub token: IssuedToken,
+    /// The person.
+    pub user: User,
+    /// What they can spend.
+    pub points: Points,
+    /// Whether this was the first login.
+    pub is_new_user: bool,
+}
+
+/// The profile a client sends along: `encryptedData` and `iv` of `wx.getUserProfile`.
+#[derive(Clone, Copy, Debug)]
+pub struct EncryptedProfile<'a> {
+    /// Base64.
+    pub encrypted_data: &'a str,
+    /// Base64.
+    pub iv: &'a str,
+}
+
+impl App {
+    /// Logs in with the code of `wx.login()`. The session key serves this one call and is forgotten.
+    pub async fn wechat_login(
+        &self,
+        code: &str,
+        profile: Option<EncryptedProfile<'_>>,
+    ) -> Result<SignedIn> {
+        let mini_program = self.mini_program()?;
+        let session = mini_program.login(code).await.map_err(login_refused)?;
+        let profile = profile
+            .map(|encrypted| decrypt(mini_program, &session, encrypted))
+            .transpose()?;
+        let unionid = session.unionid.as_ref().or(profile
+            .as_ref()
+            .and_then(|profile| profile.unionid.as_ref()));
+        let known = Known {
+            app_id: self
+                .settings
+                .mini_program_app_id
+                .as_deref()
+                .unwrap_or_default(),
+            openid: session.openid.as_str(),
+            unionid: unionid
+                .map(jifen_wechat::Private::as_str)
+                .filter(|unionid| !unionid.is_empty()),
+        };
+        for _ in 0..LOGIN_ROUNDS_MAX {
+            if let Some(signed_in) = self.try_wechat_login(&known, profile.as_ref()).await? {
+                return Ok(signed_in);
+            }
+        }
+        Err(Error::Busy(
+            "a login kept meeting other logins of the same person".into(),
+        ))
+    }
+
+    async fn try_wechat_login(
+        &self,
+        known: &Known<'_>,
+        profile: Option<&UserProfile>,
+    ) -> Result<Option<SignedIn>> {
+        let now = self.now();
+        let mut tx = self.store.begin().await?;
+        let recognised = match recognise(&mut tx, &*self.environment, known, now).await {
+            Ok(Some(recognised)) => recognised,
+            Ok(None) => return Ok(None),
+            Err(error) if is_met_by_other_login(&error) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let Recognised { mut user, is_new } = recognised;
+        if let Some(profile) = profile {
+            let before = user.clone();
+            user.update_profile(profile.nickname.as_str(), profile.avatar_url.as_str());
+            if user != before {
+                tx.update_user(&user).await?;
+            }
+        }
+        let token = self.start_session(&mut tx, user.id, now).await?;
+        let points = tx.holdings(user.id.into(), now).await?.available;
+        tx.commit().await?;
+        Ok(Some(SignedIn {
+            token,
+            user,
+            points,
+            is_new_user: is_new,
+        }))
+    }
+
+    pub(crate) fn mini_program(&self) -> Result<&MiniProgram> {
+        self.providers
+            .mini_program
+            .as_ref()
+            .ok_or(Error::not_configured(
+                "小程序登录未开通",
+                "mini program login is not configured",
+            ))
+    }
+}
+
+/// Two logins of one new person at once: one of them finds the other's row in its way.
+pub(crate) fn is_met_by_other_login(error: &Error) -> bool {
+    match error {
+        Error::Internal(cause) => {
+            matches!(
+                cause.downcast_ref::<jifen_store::Error>(),
+                Some(jifen_store::Error::Unique { .. })
+            )
+        }
+        Error::Busy(_) => true,
+        _ => false,
+    }
+}
+
+/// What the refusal of a code given by a client means to that client.
+pub(crate) fn login_refused(error: ApiError) -> Error {
+    const NEW_CODE: Text = Text::new(
+        "code 无效或已使用，请重新获取",
+        "the code is invalid or used: get a new one",
+    );
+    match (&error, error.refusal_kind()) {
+        (_, Some(RefusalKind::CodeInvalid | RefusalKind::CodeUsed)) => {
+            Error::invalid("code", NEW_CODE)
+        }
+        (ApiError::Argument { .. }, _) => Error::invalid("code", NEW_CODE),
+        (_, Some(RefusalKind::UserBlocked)) => Error::Forbidden(Text::new(
+            "微信已限制该用户登录",
+            "WeChat has blocked this user from logging in",
+        )),
+        (_, Some(RefusalKind::RateLimited)) => Error::TooMany {
+            retry_after_seconds: 60,
+        },
+        _ => Error::wechat(error),
+    }
+}
+
+fn decrypt(
+    mini_program: &MiniProgram,
+    session: &Session,
+    encrypted: EncryptedProfile<'_>,
+) -> Result<UserProfile> {
+    let EncryptedProfile { encrypted_data, iv } = encrypted;
+    mini_program
+        .decrypt_user_profile(&session.session_key, encrypted_data, iv, &session.openid)
+        .map_err(|refusal| {
+            let text = Text::owned(
+                format!("无法解密（{refusal}），请先调用 wx.login，再调用 wx.getUserProfile"),
+                format!(
+                    "cannot be decrypted ({refusal}): call wx.login first, then wx.getUserProfile"
+                ),
+            );
+            Error::Invalid {
+                field: "encryptedData",
+                text,
+            }
+        })
+}
