@@ -58,7 +58,7 @@ pub use settle::Settlement;
 pub use sign_in::{EncryptedProfile, SignedIn};
 pub use wechat_pay_notification::WechatPayAnswer;
 
-pub use jifen_store::{Consumption, ServiceCredential};
+pub use jifen_store::{Consumption, Maintenance, Notice, PaymentIncident, ServiceCredential};
 
 /// What the mall is told by its configuration.
 #[derive(Clone, Debug)]
@@ -147,6 +147,11 @@ impl App {
     /// The current moment.
     pub fn now(&self) -> Time {
         self.environment.now()
+    }
+
+    /// A name nobody can guess, for what is not secret.
+    pub fn random_id(&self) -> String {
+        secret::random_id(&*self.environment)
     }
 
     /// What the configuration says.

@@ -98,6 +98,11 @@ impl App {
         }
     }
 
+    /// How many jobs wait, now or for later, and how many were given up.
+    pub async fn job_counts(&self) -> Result<(i64, i64)> {
+        Ok(self.store.read().await?.job_counts().await?)
+    }
+
     /// Makes sure the work that never ends is on the list.
     pub async fn ensure_recurring_jobs(&self) -> Result<()> {
         let mut tx = self.store.begin().await?;

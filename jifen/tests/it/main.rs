@@ -1,0 +1,9 @@
+//! Everything a user of the mall can notice, over real HTTP, on both database engines, with the sandbox as the far end.
+//! Folders mirror the URLs.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+mod crash;
+mod journeys;
+mod money;
+mod world;

@@ -1,0 +1,3 @@
+//! `/api/v2/metering`: what spends points. Called by the operator's gateways.
+
+pub(crate) mod charges;

@@ -1,0 +1,4 @@
+//! The pay document: `/api/v1/alipay` and `/api/v1/login`.
+
+pub(crate) mod alipay;
+pub(crate) mod login;

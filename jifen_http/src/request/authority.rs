@@ -1,0 +1,151 @@
+//! Who is calling. A handler that needs to know has it as an argument.
+
+use axum::extract::FromRequestParts;
+use http::header::{AUTHORIZATION, HOST, ORIGIN};
+use http::request::Parts;
+use http::{HeaderMap, Method};
+use jifen_app::{Error, ServiceCredential, Text};
+use jifen_domain::UserId;
+
+use super::cookies;
+use crate::envelope::Failure;
+use crate::web::Web;
+
+/// A user with a session that has not expired.
+pub(crate) struct SignedIn {
+    pub(crate) id: UserId,
+}
+
+impl FromRequestParts<Web> for SignedIn {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Failure> {
+        let token = SessionToken::from_request_parts(parts, web).await?;
+        Ok(Self { id: web.app.authenticate(&token.value).await? })
+    }
+}
+
+/// A session token, whatever its age.
+pub(crate) struct SessionToken {
+    pub(crate) value: String,
+    /// Kept by the browser, and to be replaced there.
+    pub(crate) is_cookie: bool,
+}
+
+impl FromRequestParts<Web> for SessionToken {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Failure> {
+        find_token(parts, web)?.ok_or_else(|| not_logged_in().into())
+    }
+}
+
+/// A session token if there is one that counts: for what may be asked for without.
+pub(crate) struct MaybeToken(pub(crate) Option<String>);
+
+impl FromRequestParts<Web> for MaybeToken {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Self::Rejection> {
+        Ok(Self(find_token(parts, web).ok().flatten().map(|token| token.value)))
+    }
+}
+
+/// A gateway with its service credential.
+pub(crate) struct ServiceKey(pub(crate) ServiceCredential);
+
+impl FromRequestParts<Web> for ServiceKey {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Failure> {
+        let missing = || {
+            let text = Text::new("需要服务凭证：Authorization: Bearer sk_…", "needs a service credential: Authorization: Bearer sk_…");
+            Error::Unauthenticated(text)
+        };
+        let secret = bearer(&parts.headers).ok_or_else(missing)?;
+        Ok(Self(web.app.authenticate_service(secret).await?))
+    }
+}
+
+/// Bytes of a bearer token; ours have 43.
+const TOKEN_BYTES_MAX: usize = 512;
+
+/// The `Authorization` header's, else the cookie's. An error is a cookie sent along by a foreign page.
+fn find_token(parts: &Parts, web: &Web) -> Result<Option<SessionToken>, Error> {
+    if parts.headers.contains_key(AUTHORIZATION) {
+        let token = bearer(&parts.headers);
+        return Ok(token.map(|token| SessionToken { value: token.to_owned(), is_cookie: false }));
+    }
+    let Some(token) = cookies::cookie(&parts.headers, cookies::SESSION).filter(|token| is_token(token)) else {
+        return Ok(None);
+    };
+    if !parts.method.is_safe() && parts.method != Method::OPTIONS && !is_same_origin(&parts.headers, web) {
+        let text = Text::new("不接受其他网站带 Cookie 的请求", "requests with a cookie must come from the mall's own pages");
+        return Err(Error::Forbidden(text));
+    }
+    Ok(Some(SessionToken { value: token.to_owned(), is_cookie: true }))
+}
+
+/// The token of `Authorization: Bearer …` (RFC 6750, section 2.1).
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let token = token.trim_ascii();
+    (scheme.eq_ignore_ascii_case("bearer") && is_token(token)).then_some(token)
+}
+
+fn is_token(text: &str) -> bool {
+    (1..=TOKEN_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Whether a request that changes something was made by a page of ours. Browsers say where a POST comes from, in
+/// `Sec-Fetch-Site` or at least in `Origin`; who says neither is not a browser, and cannot be misled to send its cookies.
+fn is_same_origin(headers: &HeaderMap, web: &Web) -> bool {
+    let site = headers.get("sec-fetch-site").map(http::HeaderValue::as_bytes);
+    if matches!(site, Some(b"same-origin" | b"none")) {
+        return true;
+    }
+    match headers.get(ORIGIN) {
+        None => site.is_none(),
+        Some(origin) => {
+            web.trusted_origins.contains(origin) || (site.is_none() && is_host(origin.as_bytes(), headers))
+        }
+    }
+}
+
+/// Whether an origin names the very host that was asked. The scheme is not compared: behind a proxy only it knows.
+fn is_host(origin: &[u8], headers: &HeaderMap) -> bool {
+    let authority = origin.strip_prefix(b"https://").or_else(|| origin.strip_prefix(b"http://"));
+    authority.is_some_and(|authority| headers.get(HOST).is_some_and(|host| host.as_bytes().eq_ignore_ascii_case(authority)))
+}
+
+fn not_logged_in() -> Error {
+    Error::Unauthenticated(Text::new("未登录，请先登录", "not logged in: log in first"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn authorization(text: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(text))])
+    }
+
+    #[test]
+    fn a_bearer_token_is_found_whatever_the_case_of_its_scheme() {
+        for good in ["Bearer abc", "bearer abc", "BEARER  abc "] {
+            assert_eq!(bearer(&authorization(good)), Some("abc"), "{good}");
+        }
+        for bad in ["", "Bearer", "Bearer ", "Basic abc", "Bearer a b", "abc", "Bearer:abc"] {
+            assert_eq!(bearer(&authorization(bad)), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_compared_with_the_host_that_was_asked() {
+        let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static("mall.example:8080"))]);
+        assert!(is_host(b"http://mall.example:8080", &headers) && is_host(b"https://Mall.example:8080", &headers));
+        assert!(!is_host(b"http://mall.example", &headers) && !is_host(b"null", &headers));
+        assert!(!is_host(b"http://evil.example:8080", &headers) && !is_host(b"http://mall.example:8080", &HeaderMap::new()));
+    }
+}

@@ -1,0 +1,5 @@
+//! What looks after the server: health, metrics, documentation.
+
+pub(crate) mod docs;
+pub(crate) mod health;
+pub(crate) mod metrics;
