@@ -127,6 +127,7 @@ impl App {
             .ok_or_else(|| Error::internal(format!("user {user} is gone")))?
             .id;
         if let Some(order) = tx.open_order(user, &package.id, channel).await? {
+            tx.commit().await?;
             return Ok(order);
         }
         let (state, payer_openid) = match channel {

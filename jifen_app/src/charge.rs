@@ -101,7 +101,9 @@ impl App {
         for _ in 0..CHARGE_ROUNDS_MAX {
             let mut tx = self.store.begin().await?;
             if let Some(record) = tx.charge_record(&gateway.id, idempotency_key).await? {
-                return replay(&record, &input_hash);
+                let first = replay(&record, &input_hash)?;
+                tx.commit().await?;
+                return Ok(first);
             }
             let key = self.usable_key(&mut tx, &request.api_key).await?;
             let detail = ChargeDetail {

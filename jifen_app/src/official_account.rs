@@ -106,6 +106,7 @@ impl App {
             _ => String::new(),
         };
         if let Some(first_reply) = tx.claim_message(&push.dedupe_key(), &reply, now).await? {
+            tx.commit().await?;
             return Ok(Some(first_reply));
         }
         if is_login && reply == LOGGED_IN {

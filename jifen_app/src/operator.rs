@@ -285,7 +285,9 @@ impl App {
         let account_id = AccountId::from(user);
         if let Some(given) = tx.gift(&key).await? {
             if given == (account_id, points.get()) {
-                return Ok(tx.holdings(account_id, now).await?.available);
+                let available = tx.holdings(account_id, now).await?.available;
+                tx.commit().await?;
+                return Ok(available);
             }
             let text = Text::new(
                 "这个 key 已用于另一次赠送",

@@ -57,7 +57,10 @@ impl App {
         };
         if settled == Settled::Now {
             self.deliver(&mut tx, &order).await?;
-            tx.commit().await?;
+        }
+        // Also when nothing was written: what was read may belong to somebody whose commit is under way.
+        tx.commit().await?;
+        if settled == Settled::Now {
             if order.paid_after_close {
                 tracing::warn!(order = %order.id, via, "a closed order was paid: the points are granted, look at it");
             }

@@ -9,11 +9,13 @@ use serde_json::{Value, json};
 
 use super::serve::Mall;
 use crate::config::Config;
-use crate::instance;
+use crate::{instance, telemetry};
 
 pub(super) async fn run() -> anyhow::Result<ExitCode> {
     let folder = Folder::new()?;
     let mut config = Config::development()?;
+    config.log.level = "warn".to_owned();
+    telemetry::init(&config.log)?;
     config.database.url = folder.0.join("demo.db").to_string_lossy().into_owned();
     config.server.listen.set_port(0);
     config.sandbox.listen.set_port(0);

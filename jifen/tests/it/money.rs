@@ -16,6 +16,7 @@ on_both_engines!(
     a_payment_after_closing_is_credited_and_flagged,
     a_close_before_its_success_does_not_lose_the_money,
     finished_after_success_credits_once,
+    whoever_is_told_that_it_is_done_finds_it_done,
     query_and_notification_at_once_credit_once,
     a_lost_notification_is_found_by_the_job,
     an_unpaid_order_is_closed_at_the_provider_and_then_here,
@@ -146,6 +147,20 @@ async fn finished_after_success_credits_once(world: World) {
     }
     assert_eq!(world.app.profile(jifen_domain::UserId(10001)).await.unwrap().points.get(), 100);
     world.assert_audit_is_clean().await;
+}
+
+async fn whoever_is_told_that_it_is_done_finds_it_done(world: World) {
+    for round in 0..5 {
+        let form = world.alipay_form("10001", "100001").await;
+        world.submit(&form).await;
+        let id = form.order_id();
+        let told = async || {
+            let paid = json!({ "out_trade_no": id, "fields": { "trade_no": format!("202601152200{round}") } });
+            assert_eq!(accepted(&world.sandbox_post("/alipay/notify", &paid).await), 1);
+            assert_eq!(world.app.find_order(&id).await.unwrap().state, OrderState::Delivered);
+        };
+        tokio::join!(told(), told(), told(), told(), told(), told());
+    }
 }
 
 async fn query_and_notification_at_once_credit_once(world: World) {
