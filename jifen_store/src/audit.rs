@@ -63,7 +63,7 @@ impl Tx {
         let replayed = self.replay_entries(id, &mut problems).await?;
         if replayed != stored {
             problems.push(format!(
-                "stored as {stored:?}, its entries say {replayed:?}"
+                "it is stored with {stored}, its entries make {replayed}"
             ));
         }
         let open: i64 = self
@@ -81,6 +81,7 @@ impl Tx {
             ));
         }
         self.audit_lots(id, &mut problems).await?;
+        self.audit_merges(id, &mut problems).await?;
         self.audit_orders(id, now, &mut problems).await?;
         Ok(problems
             .into_iter()
@@ -141,8 +142,8 @@ impl Tx {
                         sum.charges = charge;
                     }
                 }
-                if points < 0 && drawn != -points {
-                    problems.push(format!("entry {number} takes {} points, its draws add up to {drawn}", -points));
+                if points < 0 && points.checked_neg() != Some(drawn) {
+                    problems.push(format!("entry {number} moves {points} points, its draws add up to {drawn}"));
                 }
                 if points > 0 && (granted != Some(points) || drawn != 0) {
                     problems.push(format!("entry {number} grants {points} points, its lot {lot:?} was granted {granted:?}"));
@@ -158,9 +159,9 @@ impl Tx {
     async fn audit_lots(&mut self, id: AccountId, problems: &mut Vec<String>) -> Result<()> {
         let wrong = self
             .fetch_all(
-                "SELECT l.number, l.points, l.remaining, \
-                 CAST((SELECT COALESCE(SUM(d.points), 0) FROM draws d WHERE d.account_id = l.account_id \
-                 AND d.lot_number = l.number) AS BIGINT) FROM lots l WHERE l.account_id = $1 ORDER BY l.number",
+                "SELECT l.number, l.points, l.remaining, CAST(COALESCE(d.points, 0) AS BIGINT) FROM lots l LEFT JOIN \
+                 (SELECT lot_number, SUM(points) AS points FROM draws WHERE account_id = $1 GROUP BY lot_number) d \
+                 ON d.lot_number = l.number WHERE l.account_id = $1 ORDER BY l.number",
                 &[id.0.into()],
                 |row| {
                     let (number, points, remaining, drawn): (i64, i64, i64, i64) =
@@ -171,6 +172,42 @@ impl Tx {
             )
             .await?;
         problems.extend(wrong.into_iter().flatten());
+        Ok(())
+    }
+
+    /// What left one account in a merge came in as it was in the other.
+    async fn audit_merges(&mut self, id: AccountId, problems: &mut Vec<String>) -> Result<()> {
+        let left = self
+            .fetch_all(
+                "SELECT d.lot_number, d.points FROM entries e \
+                 JOIN draws d ON d.account_id = e.account_id AND d.entry_number = e.number \
+                 LEFT JOIN lots l ON l.origin_account = d.account_id AND l.origin_lot = d.lot_number \
+                 WHERE e.account_id = $1 AND e.kind = 'merge_out' AND (l.points IS NULL OR l.points <> d.points) \
+                 ORDER BY d.lot_number",
+                &[id.0.into()],
+                |row| {
+                    let (lot, points): (i64, i64) = (row.get(0)?, row.get(1)?);
+                    Ok(format!("{points} points of lot {lot} left in a merge and did not come in elsewhere"))
+                },
+            )
+            .await?;
+        problems.extend(left);
+        let arrived = self
+            .fetch_all(
+                "SELECT l.number, l.points, l.origin_account, l.origin_lot FROM lots l \
+                 WHERE l.account_id = $1 AND l.source = 'merge' AND NOT EXISTS (SELECT 1 FROM draws d \
+                 JOIN entries e ON e.account_id = d.account_id AND e.number = d.entry_number \
+                 WHERE d.account_id = l.origin_account AND d.lot_number = l.origin_lot AND d.points = l.points \
+                 AND e.kind = 'merge_out') ORDER BY l.number",
+                &[id.0.into()],
+                |row| {
+                    let (lot, points): (i64, i64) = (row.get(0)?, row.get(1)?);
+                    let (account, origin): (i64, i64) = (row.get(2)?, row.get(3)?);
+                    Ok(format!("lot {lot} brought {points} points, which did not leave lot {origin} of account {account}"))
+                },
+            )
+            .await?;
+        problems.extend(arrived);
         Ok(())
     }
 
@@ -226,4 +263,19 @@ struct Totals {
     entries: i64,
     charges: i64,
     lots: i64,
+}
+
+impl std::fmt::Display for Totals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            balance,
+            entries,
+            charges,
+            lots,
+        } = self;
+        write!(
+            f,
+            "a balance of {balance}, {entries} entries, {charges} charges, {lots} lots"
+        )
+    }
 }

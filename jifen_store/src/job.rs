@@ -16,7 +16,7 @@ pub struct Job {
     pub payload: String,
     /// Attempts before this one.
     pub attempts: i64,
-    /// End of the lease, which also tells this claim from a later one.
+    /// End of the lease, which also tells this claim from another one.
     pub leased_until: Time,
 }
 
@@ -44,7 +44,9 @@ pub struct FailedJob {
 }
 
 impl Tx {
-    /// Asks for work at `run_at`. The same work asked for twice is done once, at the earlier time, with the later payload.
+    /// Asks for work at `run_at`. The same work asked for twice is done once, at the earlier time, with the later payload;
+    /// work that is being done is done again, at the latest when the lease would have ended or at `run_at`, whichever is
+    /// earlier.
     pub async fn enqueue(
         &mut self,
         kind: &str,
@@ -55,7 +57,7 @@ impl Tx {
         self.execute(
             "INSERT INTO jobs (kind, subject, payload, run_at, attempts) VALUES ($1, $2, $3, $4, 0) \
              ON CONFLICT (kind, subject) DO UPDATE SET payload = excluded.payload, attempts = 0, failed_at = NULL, \
-             run_at = CASE WHEN jobs.failed_at IS NULL AND jobs.run_at < excluded.run_at THEN jobs.run_at \
+             leased_until = NULL, run_at = CASE WHEN jobs.failed_at IS NULL AND jobs.run_at < excluded.run_at THEN jobs.run_at \
              ELSE excluded.run_at END",
             &[kind.into(), subject.into(), payload.into(), run_at.micros().into()],
         )
@@ -73,7 +75,7 @@ impl Tx {
         let mut jobs = self
             .lock_all_skipping(
                 "SELECT kind, subject, payload, attempts FROM jobs WHERE failed_at IS NULL AND run_at <= $1 \
-                 ORDER BY run_at LIMIT $2",
+                 ORDER BY run_at, kind, subject LIMIT $2",
                 &[now.micros().into(), rows_max.into()],
                 read_job,
             )
@@ -81,7 +83,7 @@ impl Tx {
         for job in &mut jobs {
             job.leased_until = leased_until;
             self.execute(
-                "UPDATE jobs SET run_at = $1 WHERE kind = $2 AND subject = $3",
+                "UPDATE jobs SET run_at = $1, leased_until = $1 WHERE kind = $2 AND subject = $3",
                 &[
                     leased_until.micros().into(),
                     (&job.kind).into(),
@@ -96,7 +98,7 @@ impl Tx {
     /// The work is done. Nothing happens when the lease was lost or the work was asked for again.
     pub async fn finish_job(&mut self, job: &Job) -> Result<()> {
         self.execute(
-            "DELETE FROM jobs WHERE kind = $1 AND subject = $2 AND run_at = $3",
+            "DELETE FROM jobs WHERE kind = $1 AND subject = $2 AND leased_until = $3",
             &[
                 (&job.kind).into(),
                 (&job.subject).into(),
@@ -110,8 +112,8 @@ impl Tx {
     /// The work is to be done again at `run_at`; `error` tells why when this attempt failed.
     pub async fn retry_job(&mut self, job: &Job, run_at: Time, error: Option<&str>) -> Result<()> {
         self.execute(
-            "UPDATE jobs SET run_at = $1, attempts = attempts + 1, last_error = $2 \
-             WHERE kind = $3 AND subject = $4 AND run_at = $5",
+            "UPDATE jobs SET run_at = $1, leased_until = NULL, attempts = attempts + 1, last_error = $2 \
+             WHERE kind = $3 AND subject = $4 AND leased_until = $5",
             &[
                 run_at.micros().into(),
                 error.into(),
@@ -127,8 +129,8 @@ impl Tx {
     /// The work is given up; the row stays for the operator to see.
     pub async fn fail_job(&mut self, job: &Job, now: Time, error: &str) -> Result<()> {
         self.execute(
-            "UPDATE jobs SET failed_at = $1, attempts = attempts + 1, last_error = $2 \
-             WHERE kind = $3 AND subject = $4 AND run_at = $5",
+            "UPDATE jobs SET failed_at = $1, leased_until = NULL, attempts = attempts + 1, last_error = $2 \
+             WHERE kind = $3 AND subject = $4 AND leased_until = $5",
             &[
                 now.micros().into(),
                 error.into(),
@@ -178,7 +180,7 @@ impl Tx {
     pub async fn failed_jobs(&mut self, rows_max: i64) -> Result<Vec<FailedJob>> {
         self.fetch_all(
             "SELECT kind, subject, COALESCE(last_error, ''), failed_at FROM jobs WHERE failed_at IS NOT NULL \
-             ORDER BY failed_at DESC LIMIT $1",
+             ORDER BY failed_at DESC, kind, subject LIMIT $1",
             &[rows_max.into()],
             |row| {
                 Ok(FailedJob {

@@ -37,7 +37,8 @@ macro_rules! select_orders {
 }
 
 impl Tx {
-    /// Adds an order. `false` when the user already has an open one of the same package and channel.
+    /// Adds an order that is not yet paid or closed. `false` when the user already has an open one of the same package and
+    /// channel, or the number is taken.
     pub async fn insert_order(&mut self, order: &Order) -> Result<bool> {
         let inserted = self
             .execute(
@@ -167,7 +168,8 @@ impl Tx {
         .await
     }
 
-    /// Notes that the provider is being asked about an open order; `false` when it was asked after `not_since`.
+    /// Notes that the provider is being asked about an order that is not delivered; `false` when it is, or the provider was
+    /// asked after `not_since`.
     pub async fn claim_order_query(
         &mut self,
         id: &str,
@@ -184,7 +186,8 @@ impl Tx {
         Ok(claimed == 1)
     }
 
-    /// Records a payment that could not be booked; `true` the first time.
+    /// Records a payment that could not be booked, reported at `last_at`; `true` the first time. How often and since when it
+    /// was reported is counted here, not taken from `incident`.
     pub async fn record_incident(&mut self, incident: &PaymentIncident) -> Result<bool> {
         let times: Option<i64> = self
             .fetch_optional(
@@ -208,7 +211,7 @@ impl Tx {
     pub async fn incidents(&mut self, rows_max: i64) -> Result<Vec<PaymentIncident>> {
         self.fetch_all(
             "SELECT channel, transaction_id, order_id, reason, first_at, last_at, times FROM payment_incidents \
-             ORDER BY last_at DESC, transaction_id LIMIT $1",
+             ORDER BY last_at DESC, channel, transaction_id, order_id LIMIT $1",
             &[rows_max.into()],
             |row| {
                 Ok(PaymentIncident {

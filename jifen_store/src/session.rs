@@ -37,7 +37,8 @@ impl Tx {
     /// The session of a token, locked.
     pub async fn lock_session(&mut self, token_hash: &[u8]) -> Result<Option<Session>> {
         self.lock_optional(
-            "SELECT chain_id, user_id, expires_at, replaced_at FROM sessions WHERE token_hash = $1",
+            "SELECT chain_id, (SELECT COALESCE(u.merged_into, u.id) FROM users u WHERE u.id = sessions.user_id), expires_at, \
+             replaced_at FROM sessions WHERE token_hash = $1",
             &[token_hash.into()],
             read_session,
         )

@@ -7,7 +7,7 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, NoTls};
 
@@ -62,6 +62,53 @@ impl TestStore {
     /// The store itself, to hand to what is tested.
     pub fn store(&self) -> Store {
         self.store.clone()
+    }
+
+    /// Runs a statement behind the store's back, as an operator with a database shell could, and returns how many rows
+    /// it changed.
+    ///
+    /// # Panics
+    /// When the database refuses it.
+    pub async fn raw(&self, sql: &str) -> u64 {
+        let changed = match &self.config {
+            StoreConfig::Sqlite { path } => rusqlite::Connection::open(path)
+                .and_then(|connection| connection.execute(sql, []))
+                .map(|changed| u64::try_from(changed).unwrap_or(u64::MAX))
+                .map_err(|error| error.to_string()),
+            StoreConfig::Postgres { url, .. } => connect(url.expose_secret())
+                .await
+                .execute(sql, &[])
+                .await
+                .map_err(|error| format!("{error:?}")),
+        };
+        changed.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// Prepares statements without running them; returns those the database refuses, with its reasons.
+    ///
+    /// # Panics
+    /// When the database cannot be reached.
+    pub async fn refused<'a>(&self, statements: &'a [String]) -> Vec<(&'a str, String)> {
+        let mut refused = Vec::new();
+        match &self.config {
+            StoreConfig::Sqlite { path } => {
+                let connection = rusqlite::Connection::open(path).expect("the file opens");
+                for sql in statements {
+                    if let Err(error) = connection.prepare(sql) {
+                        refused.push((sql.as_str(), error.to_string()));
+                    }
+                }
+            }
+            StoreConfig::Postgres { url, .. } => {
+                let client = connect(url.expose_secret()).await;
+                for sql in statements {
+                    if let Err(error) = client.prepare(sql).await {
+                        refused.push((sql.as_str(), format!("{error:?}")));
+                    }
+                }
+            }
+        }
+        refused
     }
 }
 
@@ -197,7 +244,11 @@ fn drop_database(name: String) -> Result<(), String> {
 }
 
 async fn admin() -> Client {
-    let (client, connection) = tokio_postgres::connect(&server_url(), NoTls)
+    connect(&server_url()).await
+}
+
+async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls)
         .await
         .unwrap_or_else(|error| panic!("{SERVER_VARIABLE} names no server that answers: {error}"));
     tokio::spawn(connection);

@@ -105,7 +105,8 @@ impl Tx {
     pub async fn user_by_openid(&mut self, app_id: &str, openid: &str) -> Result<Option<User>> {
         self.fetch_optional(
             "SELECT u.id, u.nickname, u.avatar_url, u.unionid, u.phone, u.email, u.created_at \
-             FROM identities i JOIN users u ON u.id = i.user_id WHERE i.app_id = $1 AND i.openid = $2",
+             FROM identities i JOIN users a ON a.id = i.user_id JOIN users u ON u.id = COALESCE(a.merged_into, a.id) \
+             WHERE i.app_id = $1 AND i.openid = $2",
             &[app_id.into(), openid.into()],
             read_user,
         )
@@ -117,7 +118,8 @@ impl Tx {
         let mut users = self
             .fetch_all(
                 "SELECT DISTINCT u.id, u.nickname, u.avatar_url, u.unionid, u.phone, u.email, u.created_at \
-                 FROM identities i JOIN users u ON u.id = i.user_id WHERE i.openid = $1",
+                 FROM identities i JOIN users a ON a.id = i.user_id JOIN users u ON u.id = COALESCE(a.merged_into, a.id) \
+                 WHERE i.openid = $1",
                 &[openid.into()],
                 read_user,
             )

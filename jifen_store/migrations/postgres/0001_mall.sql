@@ -9,9 +9,9 @@ CREATE TABLE users (
     email       TEXT,
     created_at  BIGINT NOT NULL,
     -- The older record of the same person. The row stays so that old ids and the ledger keep their meaning.
-    merged_into BIGINT REFERENCES users (id),
-    CONSTRAINT users_unionid UNIQUE (unionid)
+    merged_into BIGINT REFERENCES users (id)
 );
+CREATE UNIQUE INDEX users_unionid ON users (unionid);
 CREATE INDEX users_merged_into ON users (merged_into) WHERE merged_into IS NOT NULL;
 
 CREATE TABLE merges (
@@ -48,7 +48,7 @@ CREATE TABLE email_confirmations (
     code_hash     BYTEA  NOT NULL,
     expires_at    BIGINT NOT NULL,
     sent_at       BIGINT NOT NULL,
-    attempts_left BIGINT NOT NULL CHECK (attempts_left >= 0)
+    attempts_left BIGINT NOT NULL CONSTRAINT email_confirmations_attempts_left_not_negative CHECK (attempts_left >= 0)
 );
 
 -- The ledger. Every table leads with the account, and no charge touches a row shared between accounts.
@@ -56,62 +56,62 @@ CREATE TABLE email_confirmations (
 CREATE TABLE accounts (
     id           BIGINT PRIMARY KEY REFERENCES users (id),
     balance      BIGINT NOT NULL CONSTRAINT accounts_balance_not_negative CHECK (balance >= 0),
-    entry_count  BIGINT NOT NULL CHECK (entry_count >= 0),
-    charge_count BIGINT NOT NULL CHECK (charge_count >= 0 AND charge_count <= entry_count),
-    lot_count    BIGINT NOT NULL CHECK (lot_count >= 0)
+    entry_count  BIGINT NOT NULL CONSTRAINT accounts_entry_count_not_negative CHECK (entry_count >= 0),
+    charge_count BIGINT NOT NULL CONSTRAINT accounts_charge_count_within_entries CHECK (charge_count >= 0 AND charge_count <= entry_count),
+    lot_count    BIGINT NOT NULL CONSTRAINT accounts_lot_count_not_negative CHECK (lot_count >= 0)
 );
 
 CREATE TABLE lots (
     account_id     BIGINT NOT NULL REFERENCES accounts (id),
-    number         BIGINT NOT NULL CHECK (number > 0),
-    source         TEXT   NOT NULL CHECK (source IN ('purchase', 'gift', 'merge')),
+    number         BIGINT NOT NULL CONSTRAINT lots_number_positive CHECK (number > 0),
+    source         TEXT   NOT NULL CONSTRAINT lots_source_known CHECK (source IN ('purchase', 'gift', 'merge')),
     order_id       TEXT,
     -- Chosen by the operator, so that a repeated gift is given once.
     gift_key       TEXT,
     origin_account BIGINT,
     origin_lot     BIGINT,
-    points         BIGINT NOT NULL CHECK (points > 0),
+    points         BIGINT NOT NULL CONSTRAINT lots_points_positive CHECK (points > 0),
     remaining      BIGINT NOT NULL,
     expires_at     BIGINT,
     granted_at     BIGINT NOT NULL,
     PRIMARY KEY (account_id, number),
-    CONSTRAINT lots_one_grant_per_order UNIQUE (order_id),
-    CONSTRAINT lots_one_gift_per_key UNIQUE (gift_key),
-    CONSTRAINT lots_one_move_per_lot UNIQUE (origin_account, origin_lot),
     CONSTRAINT lots_remaining_within_points CHECK (remaining >= 0 AND remaining <= points),
-    CHECK ((source = 'purchase') = (order_id IS NOT NULL)),
-    CHECK ((source = 'gift') = (gift_key IS NOT NULL)),
-    CHECK ((source = 'merge') = (origin_account IS NOT NULL)),
-    CHECK ((source = 'merge') = (origin_lot IS NOT NULL))
+    CONSTRAINT lots_order_of_purchase CHECK ((source = 'purchase') = (order_id IS NOT NULL)),
+    CONSTRAINT lots_key_of_gift CHECK ((source = 'gift') = (gift_key IS NOT NULL)),
+    CONSTRAINT lots_account_of_merge CHECK ((source = 'merge') = (origin_account IS NOT NULL)),
+    CONSTRAINT lots_lot_of_merge CHECK ((source = 'merge') = (origin_lot IS NOT NULL))
 );
+CREATE UNIQUE INDEX lots_one_grant_per_order ON lots (order_id);
+CREATE UNIQUE INDEX lots_one_gift_per_key ON lots (gift_key);
+CREATE UNIQUE INDEX lots_one_move_per_lot ON lots (origin_account, origin_lot);
 CREATE INDEX lots_open ON lots (account_id) WHERE remaining > 0;
 CREATE INDEX lots_open_expiry ON lots (expires_at) WHERE remaining > 0 AND expires_at IS NOT NULL;
 
 CREATE TABLE entries (
     account_id    BIGINT NOT NULL REFERENCES accounts (id),
-    number        BIGINT NOT NULL CHECK (number > 0),
-    kind          TEXT   NOT NULL CHECK (kind IN ('grant', 'charge', 'expiry', 'merge_out')),
+    number        BIGINT NOT NULL CONSTRAINT entries_number_positive CHECK (number > 0),
+    kind          TEXT   NOT NULL CONSTRAINT entries_kind_known CHECK (kind IN ('grant', 'charge', 'expiry', 'merge_out')),
     points        BIGINT NOT NULL,
     balance_after BIGINT NOT NULL CONSTRAINT entries_balance_not_negative CHECK (balance_after >= 0),
     at            BIGINT NOT NULL,
     lot_number    BIGINT,
-    charge_number BIGINT CHECK (charge_number > 0),
+    charge_number BIGINT CONSTRAINT entries_charge_number_positive CHECK (charge_number > 0),
     api_key_id    TEXT,
     title         TEXT   NOT NULL,
     description   TEXT,
     PRIMARY KEY (account_id, number),
-    CONSTRAINT entries_charge_number UNIQUE (account_id, charge_number),
-    CHECK ((kind = 'grant') = (points > 0) AND points <> 0),
-    CHECK ((kind = 'grant') = (lot_number IS NOT NULL)),
-    CHECK ((kind = 'charge') = (charge_number IS NOT NULL)),
-    CHECK ((kind = 'charge') = (api_key_id IS NOT NULL))
+    CONSTRAINT entries_points_sign CHECK ((kind = 'grant') = (points > 0) AND points <> 0),
+    CONSTRAINT entries_lot_of_grant CHECK ((kind = 'grant') = (lot_number IS NOT NULL)),
+    CONSTRAINT entries_number_of_charge CHECK ((kind = 'charge') = (charge_number IS NOT NULL)),
+    CONSTRAINT entries_key_of_charge CHECK ((kind = 'charge') = (api_key_id IS NOT NULL))
 );
+CREATE UNIQUE INDEX entries_charge_number ON entries (account_id, charge_number);
 
 CREATE TABLE draws (
     account_id   BIGINT NOT NULL,
     entry_number BIGINT NOT NULL,
     lot_number   BIGINT NOT NULL,
-    points       BIGINT NOT NULL CHECK (points > 0),
+    points       BIGINT NOT NULL CONSTRAINT draws_points_positive CHECK (points > 0),
     PRIMARY KEY (account_id, entry_number, lot_number),
     FOREIGN KEY (account_id, entry_number) REFERENCES entries (account_id, number),
     FOREIGN KEY (account_id, lot_number) REFERENCES lots (account_id, number)
@@ -120,14 +120,14 @@ CREATE TABLE draws (
 CREATE TABLE packages (
     id                 TEXT   PRIMARY KEY,
     name               TEXT   NOT NULL,
-    points             BIGINT NOT NULL CHECK (points > 0),
-    price_fen          BIGINT NOT NULL CHECK (price_fen > 0),
-    original_price_fen BIGINT NOT NULL CHECK (original_price_fen >= price_fen),
-    is_hot             BIGINT NOT NULL CHECK (is_hot IN (0, 1)),
+    points             BIGINT NOT NULL CONSTRAINT packages_points_positive CHECK (points > 0),
+    price_fen          BIGINT NOT NULL CONSTRAINT packages_price_fen_positive CHECK (price_fen > 0),
+    original_price_fen BIGINT NOT NULL CONSTRAINT packages_original_price_not_below_price CHECK (original_price_fen >= price_fen),
+    is_hot             BIGINT NOT NULL CONSTRAINT packages_is_hot_boolean CHECK (is_hot IN (0, 1)),
     description        TEXT   NOT NULL,
-    on_sale            BIGINT NOT NULL CHECK (on_sale IN (0, 1)),
+    on_sale            BIGINT NOT NULL CONSTRAINT packages_on_sale_boolean CHECK (on_sale IN (0, 1)),
     position           BIGINT NOT NULL,
-    validity_days      BIGINT CHECK (validity_days > 0)
+    validity_days      BIGINT CONSTRAINT packages_validity_days_positive CHECK (validity_days > 0)
 );
 
 CREATE TABLE orders (
@@ -135,25 +135,25 @@ CREATE TABLE orders (
     user_id          BIGINT NOT NULL REFERENCES users (id),
     package_id       TEXT   NOT NULL,
     package_name     TEXT   NOT NULL,
-    points           BIGINT NOT NULL CHECK (points > 0),
-    price_fen        BIGINT NOT NULL CHECK (price_fen > 0),
-    validity_days    BIGINT CHECK (validity_days > 0),
-    channel          TEXT   NOT NULL CHECK (channel IN ('wechat_jsapi', 'alipay_page')),
+    points           BIGINT NOT NULL CONSTRAINT orders_points_positive CHECK (points > 0),
+    price_fen        BIGINT NOT NULL CONSTRAINT orders_price_fen_positive CHECK (price_fen > 0),
+    validity_days    BIGINT CONSTRAINT orders_validity_days_positive CHECK (validity_days > 0),
+    channel          TEXT   NOT NULL CONSTRAINT orders_channel_known CHECK (channel IN ('wechat_jsapi', 'alipay_page')),
     payer_openid     TEXT,
-    state            TEXT   NOT NULL CHECK (state IN ('created', 'waiting', 'delivered', 'closed')),
+    state            TEXT   NOT NULL CONSTRAINT orders_state_known CHECK (state IN ('created', 'waiting', 'delivered', 'closed')),
     created_at       BIGINT NOT NULL,
     payable_until    BIGINT NOT NULL,
     prepay_id        TEXT,
     transaction_id   TEXT,
     paid_at          BIGINT,
     closed_at        BIGINT,
-    paid_after_close BIGINT NOT NULL CHECK (paid_after_close IN (0, 1)),
+    paid_after_close BIGINT NOT NULL CONSTRAINT orders_paid_after_close_boolean CHECK (paid_after_close IN (0, 1)),
     -- When the provider was last asked on demand.
     queried_at       BIGINT,
-    CONSTRAINT orders_one_per_transaction UNIQUE (channel, transaction_id),
-    CHECK ((state = 'delivered') = (transaction_id IS NOT NULL)),
-    CHECK ((transaction_id IS NULL) = (paid_at IS NULL))
+    CONSTRAINT orders_delivered_is_paid CHECK ((state = 'delivered') = (transaction_id IS NOT NULL)),
+    CONSTRAINT orders_payment_whole CHECK ((transaction_id IS NULL) = (paid_at IS NULL))
 );
+CREATE UNIQUE INDEX orders_one_per_transaction ON orders (channel, transaction_id);
 CREATE UNIQUE INDEX orders_one_open ON orders (user_id, package_id, channel) WHERE state IN ('created', 'waiting');
 CREATE INDEX orders_user ON orders (user_id, created_at, id);
 CREATE INDEX orders_created ON orders (created_at, id);
@@ -175,13 +175,13 @@ CREATE TABLE api_keys (
     user_id      BIGINT NOT NULL REFERENCES users (id),
     name         TEXT   NOT NULL,
     key_hash     BYTEA  NOT NULL,
-    active       BIGINT NOT NULL CHECK (active IN (0, 1)),
+    active       BIGINT NOT NULL CONSTRAINT api_keys_active_boolean CHECK (active IN (0, 1)),
     created_at   BIGINT NOT NULL,
     expires_at   BIGINT NOT NULL,
     last_used_at BIGINT,
-    deleted_at   BIGINT,
-    CONSTRAINT api_keys_hash UNIQUE (key_hash)
+    deleted_at   BIGINT
 );
+CREATE UNIQUE INDEX api_keys_hash ON api_keys (key_hash);
 CREATE INDEX api_keys_user ON api_keys (user_id, created_at, id);
 
 CREATE TABLE service_credentials (
@@ -189,9 +189,9 @@ CREATE TABLE service_credentials (
     name        TEXT   NOT NULL,
     secret_hash BYTEA  NOT NULL,
     created_at  BIGINT NOT NULL,
-    revoked_at  BIGINT,
-    CONSTRAINT service_credentials_hash UNIQUE (secret_hash)
+    revoked_at  BIGINT
 );
+CREATE UNIQUE INDEX service_credentials_hash ON service_credentials (secret_hash);
 
 -- A charge that was made for an idempotency key; its answer is the entry.
 CREATE TABLE charge_requests (
@@ -211,8 +211,8 @@ CREATE TABLE qr_logins (
     openid       TEXT,
     user_id      BIGINT REFERENCES users (id),
     -- The web session was handed to the browser that asked for the ticket.
-    session_given BIGINT NOT NULL CHECK (session_given IN (0, 1)),
-    CHECK ((openid IS NULL) = (user_id IS NULL))
+    session_given BIGINT NOT NULL CONSTRAINT qr_logins_session_given_boolean CHECK (session_given IN (0, 1)),
+    CONSTRAINT qr_logins_scan_whole CHECK ((openid IS NULL) = (user_id IS NULL))
 );
 CREATE INDEX qr_logins_expiry ON qr_logins (expires_at);
 
@@ -227,20 +227,21 @@ CREATE INDEX handled_messages_age ON handled_messages (handled_at);
 -- One row an app: the token all nodes share, and until when one of them fetches the next one.
 CREATE TABLE access_tokens (
     app_id      TEXT   PRIMARY KEY,
-    version     BIGINT NOT NULL CHECK (version >= 0),
+    version     BIGINT NOT NULL CONSTRAINT access_tokens_version_not_negative CHECK (version >= 0),
     token       TEXT,
     expires_at  BIGINT,
     lease_until BIGINT NOT NULL,
-    CHECK ((token IS NULL) = (expires_at IS NULL))
+    CONSTRAINT access_tokens_token_whole CHECK ((token IS NULL) = (expires_at IS NULL))
 );
 
--- Follow-up work. A claim moves run_at ahead by the length of the lease.
+-- Follow-up work. A claim moves run_at to the end of its lease; asking for the work again ends the claim.
 CREATE TABLE jobs (
     kind       TEXT   NOT NULL,
     subject    TEXT   NOT NULL,
     payload    TEXT   NOT NULL,
     run_at     BIGINT NOT NULL,
-    attempts   BIGINT NOT NULL CHECK (attempts >= 0),
+    leased_until BIGINT,
+    attempts   BIGINT NOT NULL CONSTRAINT jobs_attempts_not_negative CHECK (attempts >= 0),
     last_error TEXT,
     -- Given up after its last attempt.
     failed_at  BIGINT,
@@ -253,13 +254,13 @@ CREATE TABLE notices (
     content  TEXT   NOT NULL,
     start_at BIGINT NOT NULL,
     end_at   BIGINT NOT NULL,
-    CHECK (end_at > start_at)
+    CONSTRAINT notices_end_after_start CHECK (end_at > start_at)
 );
 
 -- At most one row.
 CREATE TABLE maintenance (
-    id              BIGINT PRIMARY KEY CHECK (id = 1),
+    id              BIGINT PRIMARY KEY CONSTRAINT maintenance_one_row CHECK (id = 1),
     message         TEXT   NOT NULL,
     ends_at         BIGINT,
-    charges_stopped BIGINT NOT NULL CHECK (charges_stopped IN (0, 1))
+    charges_stopped BIGINT NOT NULL CONSTRAINT maintenance_charges_stopped_boolean CHECK (charges_stopped IN (0, 1))
 );

@@ -1,0 +1,224 @@
+//! Rows to write, and the transactions the application makes of several verbs.
+
+use jifen_domain::catalogue::Package;
+use jifen_domain::key::ApiKey;
+use jifen_domain::ledger::{Account, ChargeDetail, Grant, LotSource, Refused};
+use jifen_domain::order::{Channel, Order, OrderState, Payment, PaymentClaim, Settled};
+use jifen_domain::user::User;
+use jifen_domain::{AccountId, Fen, Points, Time, UserId};
+use jifen_store::testing::TestStore;
+use jifen_store::{ServiceCredential, Tx};
+
+/// A moment so many seconds after the tests' beginning of time.
+pub(crate) fn at(seconds: i64) -> Time {
+    Time::from_seconds(1_700_000_000)
+        .unwrap()
+        .plus_seconds(seconds)
+}
+
+pub(crate) fn points(number: i64) -> Points {
+    Points::new(number).unwrap()
+}
+
+/// A person of whom nothing is known.
+pub(crate) fn user(id: i64) -> User {
+    User {
+        id: UserId(id),
+        nickname: format!("user {id}"),
+        avatar_url: String::new(),
+        unionid: None,
+        phone: None,
+        email: None,
+        created_at: at(id),
+    }
+}
+
+pub(crate) fn package(id: &str) -> Package {
+    Package {
+        id: id.to_owned(),
+        name: format!("package {id}"),
+        points: points(100),
+        price: Fen::new(990).unwrap(),
+        original_price: Fen::new(990).unwrap(),
+        is_hot: false,
+        description: String::new(),
+        on_sale: true,
+        position: 1,
+        validity_days: None,
+    }
+}
+
+/// An order of package `p` for 100 points, made at second 0 and not known to the provider.
+pub(crate) fn order(id: &str, user: i64) -> Order {
+    Order {
+        id: id.to_owned(),
+        user: UserId(user),
+        package_id: "p".to_owned(),
+        package_name: "package p".to_owned(),
+        points: points(100),
+        price: Fen::new(990).unwrap(),
+        validity_days: Some(30),
+        channel: Channel::WechatJsapi,
+        payer_openid: None,
+        state: OrderState::Created,
+        created_at: at(0),
+        payable_until: at(1_800),
+        prepay_id: None,
+        payment: None,
+        closed_at: None,
+        paid_after_close: false,
+    }
+}
+
+pub(crate) fn api_key(id: &str, user: i64) -> ApiKey {
+    ApiKey {
+        id: id.to_owned(),
+        user: UserId(user),
+        name: format!("key {id}"),
+        active: true,
+        created_at: at(0),
+        expires_at: at(0).plus_days(30),
+        last_used_at: None,
+        deleted_at: None,
+    }
+}
+
+pub(crate) fn credential(id: &str) -> ServiceCredential {
+    ServiceCredential {
+        id: id.to_owned(),
+        name: format!("gateway {id}"),
+        created_at: at(0),
+        revoked_at: None,
+    }
+}
+
+pub(crate) fn gift(key: &str, number: i64, expires_at: Option<Time>) -> Grant {
+    Grant {
+        source: LotSource::Gift {
+            key: key.to_owned(),
+        },
+        points: points(number),
+        expires_at,
+        title: "welcome".to_owned(),
+    }
+}
+
+/// A charge by a key.
+pub(crate) fn call(api_key_id: &str) -> ChargeDetail {
+    ChargeDetail {
+        api_key_id: api_key_id.to_owned(),
+        title: "OCR".to_owned(),
+        description: None,
+    }
+}
+
+/// Commits these people.
+pub(crate) async fn add_users(store: &TestStore, ids: &[i64]) {
+    let mut tx = store.begin().await.unwrap();
+    for id in ids {
+        assert!(tx.insert_user(&user(*id)).await.unwrap());
+    }
+    tx.commit().await.unwrap();
+}
+
+/// The account with this number, locked.
+pub(crate) async fn account(tx: &mut Tx, id: i64) -> Account {
+    tx.lock_account(AccountId(id)).await.unwrap().unwrap()
+}
+
+/// Grants in a transaction of its own.
+pub(crate) async fn give(store: &TestStore, id: i64, grant: Grant, now: Time) {
+    let mut tx = store.begin().await.unwrap();
+    let mut account = account(&mut tx, id).await;
+    account.grant(grant, now).unwrap();
+    tx.append_journal(&account).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+/// Charges in a transaction of its own. What expired is swept on the way, also when there is too little left.
+pub(crate) async fn charge(
+    store: &TestStore,
+    id: i64,
+    number: i64,
+    detail: ChargeDetail,
+    now: Time,
+) -> Result<(), Refused> {
+    let mut tx = store.begin().await.unwrap();
+    let mut account = account(&mut tx, id).await;
+    let charged = account.charge(points(number), detail, now).map(drop);
+    tx.append_journal(&account).await.unwrap();
+    tx.commit().await.unwrap();
+    charged
+}
+
+/// A claim that pays for [`order`].
+pub(crate) fn payment(transaction_id: &str, now: Time) -> PaymentClaim {
+    PaymentClaim {
+        channel: Channel::WechatJsapi,
+        amount: Fen::new(990).unwrap(),
+        payment: Payment {
+            transaction_id: transaction_id.to_owned(),
+            paid_at: now,
+        },
+    }
+}
+
+/// Delivers an order, as settling does: whoever finds it delivered does nothing.
+pub(crate) async fn settle(tx: &mut Tx, order_id: &str, claim: PaymentClaim, now: Time) -> Settled {
+    let mut order = tx.lock_order(order_id).await.unwrap().unwrap();
+    let settled = order.settle(claim).unwrap();
+    if settled == Settled::Now {
+        let user = tx.lock_user(order.user).await.unwrap().unwrap();
+        let mut account = account(tx, user.id.0).await;
+        let grant = Grant {
+            source: LotSource::Purchase {
+                order_id: order.id.clone(),
+            },
+            points: order.points,
+            expires_at: order.points_expire_at(now),
+            title: order.package_name.clone(),
+        };
+        account.grant(grant, now).unwrap();
+        tx.append_journal(&account).await.unwrap();
+        tx.update_order(&order).await.unwrap();
+    }
+    settled
+}
+
+/// Makes two records one, as a login does that finds out: locks orders, users by id, accounts by id. `false` when they
+/// are one already.
+pub(crate) async fn merge(tx: &mut Tx, one: i64, other: i64, now: Time) -> bool {
+    let (low, high) = (UserId(one.min(other)), UserId(one.max(other)));
+    tx.lock_orders_of(low, high).await.unwrap();
+    let low = tx.lock_user(low).await.unwrap().unwrap();
+    let high = tx.lock_user(high).await.unwrap().unwrap();
+    if low.id == high.id {
+        return false;
+    }
+    let mut low_account = account(tx, low.id.0).await;
+    let mut high_account = account(tx, high.id.0).await;
+    let (older, younger, older_account, younger_account) = if low.is_older_than(&high) {
+        (low, high, &mut low_account, &mut high_account)
+    } else {
+        (high, low, &mut high_account, &mut low_account)
+    };
+    younger_account.merge_into(older_account, now).unwrap();
+    tx.append_journal(younger_account).await.unwrap();
+    tx.append_journal(older_account).await.unwrap();
+    tx.redirect_user(younger.id, older.id, "the same unionid", now)
+        .await
+        .unwrap();
+    true
+}
+
+/// Everything the audit has to say, about all accounts.
+pub(crate) async fn findings(store: &TestStore) -> Vec<(i64, String)> {
+    let mut tx = store.begin().await.unwrap();
+    let mut found = Vec::new();
+    for id in tx.accounts_after(AccountId(0), 1_000).await.unwrap() {
+        for finding in tx.audit_account(id, at(10_000_000)).await.unwrap() {
+            found.push((finding.account.0, finding.problem));
+        }
+    }
+    found
+}
