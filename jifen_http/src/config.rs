@@ -75,8 +75,13 @@ impl Origin {
     /// [`InvalidOrigin`] for anything else, `*` and `null` included.
     pub fn parse(text: &str) -> Result<Self, InvalidOrigin> {
         let invalid = || InvalidOrigin(text.to_owned());
-        let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).ok_or_else(invalid)?;
-        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_:[]".contains(&byte);
+        let host = text
+            .strip_prefix("https://")
+            .or_else(|| text.strip_prefix("http://"))
+            .ok_or_else(invalid)?;
+        let is_plain = |byte: u8| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_:[]".contains(&byte)
+        };
         if host.is_empty() || !host.bytes().all(is_plain) {
             return Err(invalid());
         }
@@ -94,7 +99,11 @@ pub struct InvalidOrigin(String);
 
 impl std::fmt::Display for InvalidOrigin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "`{}` is not an origin: write it like https://www.example.com", self.0)
+        write!(
+            f,
+            "`{}` is not an origin: write it like https://www.example.com",
+            self.0
+        )
     }
 }
 
@@ -122,10 +131,25 @@ mod tests {
 
     #[test]
     fn an_origin_has_the_form_browsers_give_it() {
-        for good in ["https://www.example.com", "http://localhost:8080", "http://[::1]:3000", "http://127.0.0.1:1"] {
+        for good in [
+            "https://www.example.com",
+            "http://localhost:8080",
+            "http://[::1]:3000",
+            "http://127.0.0.1:1",
+        ] {
             assert!(Origin::parse(good).is_ok(), "{good}");
         }
-        for bad in ["*", "null", "", "https://", "www.example.com", "https://a.b/", "https://A.b", "ftp://a.b", "https://a b"] {
+        for bad in [
+            "*",
+            "null",
+            "",
+            "https://",
+            "www.example.com",
+            "https://a.b/",
+            "https://A.b",
+            "ftp://a.b",
+            "https://a b",
+        ] {
             assert!(Origin::parse(bad).is_err(), "{bad}");
         }
     }

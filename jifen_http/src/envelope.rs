@@ -46,7 +46,11 @@ impl Group {
     /// The group a path belongs to, whether or not there is something at it.
     pub(crate) fn of(path: &str) -> Self {
         let Some(v1) = path.strip_prefix("/api/v1/") else {
-            return if path.starts_with("/api/v2/") { Self::V2 } else { Self::Service };
+            return if path.starts_with("/api/v2/") {
+                Self::V2
+            } else {
+                Self::Service
+            };
         };
         match v1 {
             "alipay/alipay_notify_url" => Self::AlipayNotification,
@@ -61,7 +65,10 @@ impl Group {
 /// Gives failures the envelope of their group, and every answer the headers that go with it.
 pub(crate) async fn render(State(app): State<App>, request: Request, next: Next) -> Response {
     let group = Group::of(request.uri().path());
-    let accept_language = request.headers().get(http::header::ACCEPT_LANGUAGE).cloned();
+    let accept_language = request
+        .headers()
+        .get(http::header::ACCEPT_LANGUAGE)
+        .cloned();
     let mut response = next.run(request).await;
     if let Some(Carried(failure)) = response.extensions_mut().remove() {
         failure.log();
@@ -97,7 +104,11 @@ fn failed_service(failure: &Failure, language: jifen_app::Language) -> Response 
 }
 
 /// A JSON answer.
-pub(crate) fn json(status: StatusCode, content_type: &'static str, body: &impl Serialize) -> Response {
+pub(crate) fn json(
+    status: StatusCode,
+    content_type: &'static str,
+    body: &impl Serialize,
+) -> Response {
     match serde_json::to_vec(body) {
         Ok(bytes) => (status, [(CONTENT_TYPE, content_type)], Body::from(bytes)).into_response(),
         Err(error) => Failure::from(jifen_app::Error::internal(error)).into_response(),
@@ -106,7 +117,12 @@ pub(crate) fn json(status: StatusCode, content_type: &'static str, body: &impl S
 
 /// A text answer.
 pub(crate) fn text(status: StatusCode, body: impl Into<Body>) -> Response {
-    (status, [(CONTENT_TYPE, "text/plain; charset=utf-8")], body.into()).into_response()
+    (
+        status,
+        [(CONTENT_TYPE, "text/plain; charset=utf-8")],
+        body.into(),
+    )
+        .into_response()
 }
 
 #[cfg(test)]
@@ -120,7 +136,10 @@ mod tests {
             ("/api/v1/nowhere", Group::Mall),
             ("/api/v1/alipay/create_pay_order", Group::Pay),
             ("/api/v1/login/nowhere", Group::Pay),
-            ("/api/v1/alipay/alipay_notify_url", Group::AlipayNotification),
+            (
+                "/api/v1/alipay/alipay_notify_url",
+                Group::AlipayNotification,
+            ),
             ("/api/v1/weixin/portal/receive", Group::OfficialAccount),
             ("/api/v1/wechat-pay/notify", Group::WechatPayNotification),
             ("/api/v2/metering/charges", Group::V2),

@@ -14,7 +14,11 @@ use jifen_app::App;
 use crate::envelope::Failure;
 
 /// Lets nobody in while the mall is in maintenance.
-pub(crate) async fn require_open(State(app): State<App>, request: Request, next: Next) -> Result<Response, Failure> {
+pub(crate) async fn require_open(
+    State(app): State<App>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Failure> {
     app.require_open().await?;
     Ok(next.run(request).await)
 }

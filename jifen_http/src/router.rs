@@ -20,7 +20,7 @@ use crate::exchange::{Observer, Places, RequestIds, X_REQUEST_ID, observe, prote
 use crate::mall::{self, api_keys, auth, points, system, user};
 use crate::metering::charges;
 use crate::pay::{alipay, login};
-use crate::service::{docs, health, metrics};
+use crate::service::{docs, health, landing, metrics};
 use crate::web::Web;
 
 /// The mall document's URLs that close in maintenance.
@@ -35,13 +35,25 @@ fn mall_urls() -> Urls {
         .at("/api/v1/user/confirm-email", routes!(user::confirm_email))
         .at("/api/v1/points/packages", routes!(points::packages))
         .at("/api/v1/points/create-order", routes!(points::create_order))
-        .at("/api/v1/points/check-payment", routes!(points::check_payment))
-        .at("/api/v1/points/purchase-history", routes!(points::purchase_history))
-        .at("/api/v1/points/consumption-history", routes!(points::consumption_history))
+        .at(
+            "/api/v1/points/check-payment",
+            routes!(points::check_payment),
+        )
+        .at(
+            "/api/v1/points/purchase-history",
+            routes!(points::purchase_history),
+        )
+        .at(
+            "/api/v1/points/consumption-history",
+            routes!(points::consumption_history),
+        )
         .at("/api/v1/api-keys", routes!(api_keys::list))
         .at("/api/v1/api-keys/create", routes!(api_keys::create))
         .at("/api/v1/api-keys/delete", routes!(api_keys::delete))
-        .at("/api/v1/api-keys/update-status", routes!(api_keys::update_status))
+        .at(
+            "/api/v1/api-keys/update-status",
+            routes!(api_keys::update_status),
+        )
 }
 
 /// URLs that stay open.
@@ -49,27 +61,41 @@ fn open_urls() -> Urls {
     Urls::new()
         .at("/api/v1/system/status", routes!(system::status))
         .at("/api/v1/system/notice", routes!(system::notice))
-        .at("/api/v1/login/weixin_qrcode_ticket", routes!(login::weixin_qrcode_ticket))
+        .at(
+            "/api/v1/login/weixin_qrcode_ticket",
+            routes!(login::weixin_qrcode_ticket),
+        )
         .at("/api/v1/login/check_login", routes!(login::check_login))
-        .at("/api/v1/alipay/create_pay_order", routes!(alipay::create_pay_order))
+        .at(
+            "/api/v1/alipay/create_pay_order",
+            routes!(alipay::create_pay_order),
+        )
         .at("/api/v1/alipay/alipay_notify_url", routes!(alipay::notify))
-        .at("/api/v1/weixin/portal/receive", routes!(weixin_portal::verify, weixin_portal::receive))
+        .at(
+            "/api/v1/weixin/portal/receive",
+            routes!(weixin_portal::verify, weixin_portal::receive),
+        )
         .at("/api/v1/wechat-pay/notify", routes!(wechat_pay::notify))
         .at("/api/v2/metering/charges", routes!(charges::charge))
 }
 
 /// URLs for who looks after the server.
-fn service_urls() -> Router<Web> {
+fn service_urls() -> Urls {
+    Urls::new()
+        .at("/healthz", routes!(health::alive))
+        .at("/readyz", routes!(health::ready))
+        .at("/metrics", routes!(metrics::scrape))
+}
+
+/// Pages.
+fn pages() -> Router<Web> {
     Router::new()
-        .route("/", get(docs::landing))
+        .route("/", get(landing::landing))
+        .route("/openapi.json", get(docs::openapi))
         .route("/docs", get(docs::docs))
         .route("/docs/start.js", get(docs::start_script))
         .route("/docs/swagger-ui-bundle.js", get(docs::bundle_script))
         .route("/docs/swagger-ui.css", get(docs::style))
-        .route("/openapi.json", get(docs::openapi))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(metrics::scrape))
 }
 
 /// The mall, ready to be served.
@@ -77,11 +103,19 @@ pub fn router(app: App, config: &HttpConfig) -> Router {
     let ids = Arc::new(RequestIds::new(app.random_id()));
     let web = Web::new(app, config);
     let places = Places::new(config.concurrency_max, config.request_timeout);
-    let observer = Observer { web: web.clone(), ids };
+    let observer = Observer {
+        web: web.clone(),
+        ids,
+    };
     Router::new()
-        .merge(mall_urls().router.route_layer(from_fn_with_state(web.clone(), mall::require_open)))
+        .merge(
+            mall_urls()
+                .router
+                .route_layer(from_fn_with_state(web.clone(), mall::require_open)),
+        )
         .merge(open_urls().router)
-        .merge(service_urls())
+        .merge(service_urls().router)
+        .merge(pages())
         .fallback(async || Failure::NoSuchPath)
         .method_not_allowed_fallback(async || Failure::MethodNotAllowed)
         // The last layer is the outermost.
@@ -97,6 +131,8 @@ pub fn openapi() -> OpenApi {
     let mut api = crate::openapi::base();
     api.merge(mall_urls().api);
     api.merge(open_urls().api);
+    api.merge(service_urls().api);
+    crate::openapi::complete(&mut api);
     api
 }
 
@@ -106,14 +142,20 @@ fn cors(cors: &Cors) -> CorsLayer {
         .allow_methods([Method::GET, Method::POST])
         // `*` would not cover `Authorization`.
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([X_REQUEST_ID, RETRY_AFTER, HeaderName::from_static("idempotency-hit")])
+        .expose_headers([
+            X_REQUEST_ID,
+            RETRY_AFTER,
+            HeaderName::from_static("idempotency-hit"),
+        ])
         .vary([http::header::ORIGIN, ACCEPT_LANGUAGE])
         .max_age(std::time::Duration::from_secs(PREFLIGHT_SECONDS));
     match cors {
         Cors::Any => layer.allow_origin(Any),
         Cors::List(origins) => {
             let origins = origins.iter().map(|origin| origin.header().clone());
-            layer.allow_origin(AllowOrigin::list(origins)).allow_credentials(true)
+            layer
+                .allow_origin(AllowOrigin::list(origins))
+                .allow_credentials(true)
         }
     }
 }
@@ -126,11 +168,18 @@ struct Urls {
 
 impl Urls {
     fn new() -> Self {
-        Self { router: Router::new(), api: OpenApi::default() }
+        Self {
+            router: Router::new(),
+            api: OpenApi::default(),
+        }
     }
 
     /// Puts handlers at a URL, and their description beside the others.
-    fn at(mut self, url: &'static str, (schemas, paths, handlers): UtoipaMethodRouter<Web>) -> Self {
+    fn at(
+        mut self,
+        url: &'static str,
+        (schemas, paths, handlers): UtoipaMethodRouter<Web>,
+    ) -> Self {
         self.router = self.router.route(url, handlers);
         for item in paths.paths.into_values() {
             match self.api.paths.paths.get_mut(url) {
@@ -138,7 +187,11 @@ impl Urls {
                 None => drop(self.api.paths.paths.insert(url.to_owned(), item)),
             }
         }
-        self.api.components.get_or_insert_default().schemas.extend(schemas);
+        self.api
+            .components
+            .get_or_insert_default()
+            .schemas
+            .extend(schemas);
         self
     }
 }

@@ -2,4 +2,5 @@
 
 pub(crate) mod docs;
 pub(crate) mod health;
+pub(crate) mod landing;
 pub(crate) mod metrics;

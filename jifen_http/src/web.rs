@@ -44,7 +44,10 @@ impl Web {
             Cors::Any => &[],
             Cors::List(origins) => origins.as_slice(),
         };
-        let trusted_origins = own.into_iter().chain(listed.iter().map(|origin| origin.header().clone())).collect();
+        let trusted_origins = own
+            .into_iter()
+            .chain(listed.iter().map(|origin| origin.header().clone()))
+            .collect();
         Self(Arc::new(Parts {
             secure_cookies: config.secure_cookies || base_url.starts_with("https://"),
             config: config.clone(),
@@ -68,8 +71,14 @@ mod tests {
 
     #[test]
     fn the_origin_of_a_url_is_all_before_its_path() {
-        assert_eq!(origin_of("https://a.example:8443/mall/"), Some("https://a.example:8443"));
-        assert_eq!(origin_of("http://127.0.0.1:8080"), Some("http://127.0.0.1:8080"));
+        assert_eq!(
+            origin_of("https://a.example:8443/mall/"),
+            Some("https://a.example:8443")
+        );
+        assert_eq!(
+            origin_of("http://127.0.0.1:8080"),
+            Some("http://127.0.0.1:8080")
+        );
         assert_eq!(origin_of("a.example"), None);
     }
 }

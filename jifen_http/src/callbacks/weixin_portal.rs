@@ -24,7 +24,10 @@ use crate::request::query::QueryFields;
         (status = 403, description = "签名错误", body = String, content_type = "text/plain"),
     ),
 )]
-pub(crate) async fn verify(State(app): State<App>, query: QueryFields) -> Result<Response, Failure> {
+pub(crate) async fn verify(
+    State(app): State<App>,
+    query: QueryFields,
+) -> Result<Response, Failure> {
     let query = push_query(&query);
     Ok(text(StatusCode::OK, app.verify_portal(&query)?.to_owned()))
 }
@@ -55,7 +58,9 @@ pub(crate) async fn receive(
 ) -> Result<Response, Failure> {
     Ok(match app.receive_push(&push_query(&query), &body).await? {
         PushAnswer::Acknowledged(answer) => text(StatusCode::OK, answer),
-        PushAnswer::Reply(xml) => ([(CONTENT_TYPE, "application/xml; charset=UTF-8")], xml).into_response(),
+        PushAnswer::Reply(xml) => {
+            ([(CONTENT_TYPE, "application/xml; charset=UTF-8")], xml).into_response()
+        }
     })
 }
 

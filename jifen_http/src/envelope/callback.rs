@@ -28,5 +28,9 @@ pub(super) fn wechat_pay_failed(failure: &Failure) -> Response {
 
 /// The body WeChat Pay's notification protocol asks for with any status but 200 and 204.
 pub(crate) fn wechat_pay_refused(status: StatusCode, message: &str) -> Response {
-    json(status, "application/json", &json!({ "code": "FAIL", "message": message }))
+    json(
+        status,
+        "application/json",
+        &json!({ "code": "FAIL", "message": message }),
+    )
 }

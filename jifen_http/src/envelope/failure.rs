@@ -59,13 +59,21 @@ impl Failure {
     pub(crate) fn text(&self, language: Language) -> String {
         let text = match self {
             Self::Refused(error) | Self::Named { error, .. } => return error.text(language),
-            Self::NoSuchPath => Text::new("没有这个接口，请检查路径", "there is nothing at this path"),
-            Self::MethodNotAllowed => Text::new("请求方式不支持，见 Allow 响应头", "this method is not allowed here, see the Allow header"),
+            Self::NoSuchPath => {
+                Text::new("没有这个接口，请检查路径", "there is nothing at this path")
+            }
+            Self::MethodNotAllowed => Text::new(
+                "请求方式不支持，见 Allow 响应头",
+                "this method is not allowed here, see the Allow header",
+            ),
             Self::BodyTooLarge { bytes_max } => Text::owned(
                 format!("请求体不能超过 {bytes_max} 字节"),
                 format!("the body must not be longer than {bytes_max} bytes"),
             ),
-            Self::TimedOut => Text::new("处理超时，请稍后重试", "this took too long, try again later"),
+            Self::TimedOut => Text::new(
+                "处理超时，请稍后重试",
+                "this took too long, try again later",
+            ),
             Self::Overloaded => Text::new("系统繁忙，请稍后重试", "busy, try again in a moment"),
             Self::Panicked => Text::new("服务器内部错误", "internal server error"),
         };
@@ -75,7 +83,9 @@ impl Failure {
     /// When to try again, where that is known or can be guessed.
     pub(crate) fn retry_after_seconds(&self, now: Time) -> Option<i64> {
         match self {
-            Self::Refused(Error::TooMany { retry_after_seconds }) => Some(*retry_after_seconds),
+            Self::Refused(Error::TooMany {
+                retry_after_seconds,
+            }) => Some(*retry_after_seconds),
             Self::Refused(Error::Maintenance { ends_at, .. }) => {
                 ends_at.map(|at| at.seconds().saturating_sub(now.seconds()).max(1))
             }
@@ -87,7 +97,9 @@ impl Failure {
     /// Writes down what the caller could not have avoided, once.
     pub(crate) fn log(&self) {
         match self {
-            Self::Refused(error @ Error::Busy(_)) => tracing::warn!(%error, "a request was refused"),
+            Self::Refused(error @ Error::Busy(_)) => {
+                tracing::warn!(%error, "a request was refused");
+            }
             Self::Refused(error) if error.is_ours() => tracing::error!(%error, "a request failed"),
             Self::TimedOut => tracing::warn!("a request took too long"),
             _ => {}

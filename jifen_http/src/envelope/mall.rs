@@ -53,16 +53,30 @@ impl<T: Serialize> IntoResponse for Success<T> {
             message: &'static str,
             data: &'a T,
         }
-        json(StatusCode::OK, "application/json", &Wire { code: 0, message: "success", data: &self.0 })
+        json(
+            StatusCode::OK,
+            "application/json",
+            &Wire {
+                code: 0,
+                message: "success",
+                data: &self.0,
+            },
+        )
     }
 }
 
 pub(super) fn failed(failure: &Failure, language: Language) -> Response {
     let status = status(failure);
-    let error = MallError { code: status.as_u16(), message: failure.text(language), data: () };
+    let error = MallError {
+        code: status.as_u16(),
+        message: failure.text(language),
+        data: (),
+    };
     let mut response = json(status, "application/json", &error);
     if status == StatusCode::UNAUTHORIZED {
-        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        response
+            .headers_mut()
+            .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response
 }

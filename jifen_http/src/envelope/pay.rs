@@ -35,7 +35,11 @@ pub(crate) struct Response0000<T> {
 
 impl<T: Serialize> IntoResponse for Success<T> {
     fn into_response(self) -> Response {
-        let body = Response0000 { code: SUCCESS, info: "调用成功".to_owned(), data: self.0 };
+        let body = Response0000 {
+            code: SUCCESS,
+            info: "调用成功".to_owned(),
+            data: self.0,
+        };
         json(StatusCode::OK, "application/json", &body)
     }
 }
@@ -45,13 +49,18 @@ pub(super) fn failed(failure: &Failure) -> Response {
         Failure::NoSuchPath | Failure::MethodNotAllowed => mall::status(failure),
         _ => StatusCode::OK,
     };
-    let body = Response0000 { code: code(failure), info: failure.text(Language::Chinese), data: () };
+    let body = Response0000 {
+        code: code(failure),
+        info: failure.text(Language::Chinese),
+        data: (),
+    };
     json(status, "application/json", &body)
 }
 
 fn code(failure: &Failure) -> &'static str {
     match failure {
-        Failure::Refused(Error::Invalid { .. } | Error::NotFound(_)) | Failure::BodyTooLarge { .. } => ILLEGAL_PARAMETER,
+        Failure::Refused(Error::Invalid { .. } | Error::NotFound(_))
+        | Failure::BodyTooLarge { .. } => ILLEGAL_PARAMETER,
         Failure::Refused(Error::Unauthenticated(_)) => NOT_LOGGED_IN,
         _ => FAILURE,
     }

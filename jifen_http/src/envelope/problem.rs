@@ -58,16 +58,22 @@ pub(super) fn failed(failure: &Failure, language: Language) -> Response {
     };
     let mut response = json(status, "application/problem+json", &problem);
     if status == StatusCode::UNAUTHORIZED {
-        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        response
+            .headers_mut()
+            .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response
 }
 
 fn status_and_code(failure: &Failure) -> (StatusCode, &'static str) {
     let code = match failure {
-        Failure::Refused(Error::Insufficient { .. }) => return (StatusCode::PAYMENT_REQUIRED, "insufficient_points"),
+        Failure::Refused(Error::Insufficient { .. }) => {
+            return (StatusCode::PAYMENT_REQUIRED, "insufficient_points");
+        }
         // Not 409: repeating the request as it is can never succeed.
-        Failure::Refused(Error::Conflict(_)) => return (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused"),
+        Failure::Refused(Error::Conflict(_)) => {
+            return (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused");
+        }
         Failure::Refused(error) => match error {
             Error::Unauthenticated(_) => "unauthenticated",
             Error::Forbidden(_) => "forbidden",
@@ -77,7 +83,9 @@ fn status_and_code(failure: &Failure) -> (StatusCode, &'static str) {
             Error::Busy(_) => "busy",
             Error::Provider { .. } => "provider_failed",
             Error::Internal(_) => "internal_error",
-            Error::Invalid { .. } | Error::Insufficient { .. } | Error::Conflict(_) => "invalid_request",
+            Error::Invalid { .. } | Error::Insufficient { .. } | Error::Conflict(_) => {
+                "invalid_request"
+            }
         },
         Failure::Named { code, .. } => code,
         Failure::NoSuchPath => "not_found",

@@ -12,8 +12,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 /// Upper bounds of the latency histogram, in seconds.
-const LATENCY_BUCKETS_SECONDS: [f64; 14] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const LATENCY_BUCKETS_SECONDS: [f64; 14] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
 
 /// What the mall counts.
 pub(crate) struct Metrics {
@@ -59,11 +60,32 @@ impl Metrics {
         let registry = &mut self.registry;
         registry.register("http_requests", "Requests answered", self.requests.clone());
         let help = "Time from a request's head to the head of its answer";
-        registry.register_with_unit("http_request_duration", help, Unit::Seconds, self.latency.clone());
-        registry.register("http_requests_in_flight", "Requests in hand", self.in_flight.clone());
-        registry.register("database_up", "1 when the database answered this scrape", self.database_up.clone());
-        registry.register("jobs_waiting", "Follow-up jobs that are waiting, now or for later", self.jobs_waiting.clone());
-        registry.register("jobs_failed", "Follow-up jobs that were given up", self.jobs_failed.clone());
+        registry.register_with_unit(
+            "http_request_duration",
+            help,
+            Unit::Seconds,
+            self.latency.clone(),
+        );
+        registry.register(
+            "http_requests_in_flight",
+            "Requests in hand",
+            self.in_flight.clone(),
+        );
+        registry.register(
+            "database_up",
+            "1 when the database answered this scrape",
+            self.database_up.clone(),
+        );
+        registry.register(
+            "jobs_waiting",
+            "Follow-up jobs that are waiting, now or for later",
+            self.jobs_waiting.clone(),
+        );
+        registry.register(
+            "jobs_failed",
+            "Follow-up jobs that were given up",
+            self.jobs_failed.clone(),
+        );
         self
     }
 
@@ -77,8 +99,18 @@ impl Metrics {
     pub(crate) fn count(&self, exchange: &Exchange<'_>, latency: Duration) {
         let class = StatusClass::of(exchange.status);
         let route = exchange.route.to_owned();
-        self.requests.get_or_create(&RequestLabels { method: exchange.verb, route, status: class }).inc();
-        self.latency.get_or_create(&RouteLabels { route: exchange.route.to_owned() }).observe(latency.as_secs_f64());
+        self.requests
+            .get_or_create(&RequestLabels {
+                method: exchange.verb,
+                route,
+                status: class,
+            })
+            .inc();
+        self.latency
+            .get_or_create(&RouteLabels {
+                route: exchange.route.to_owned(),
+            })
+            .observe(latency.as_secs_f64());
     }
 
     /// Takes over what the database says; `None` when it does not answer.
@@ -180,10 +212,17 @@ mod tests {
     #[test]
     fn a_scrape_tells_what_was_counted() {
         let metrics = Metrics::new();
-        let exchange = Exchange { verb: Verb::of(&Method::POST), route: "/a/b", status: 422 };
+        let exchange = Exchange {
+            verb: Verb::of(&Method::POST),
+            route: "/a/b",
+            status: 422,
+        };
         metrics.count(&exchange, Duration::from_millis(3));
         metrics.count(&exchange, Duration::from_millis(30));
-        metrics.set_jobs(Some(JobCounts { waiting: 3, failed: 1 }));
+        metrics.set_jobs(Some(JobCounts {
+            waiting: 3,
+            failed: 1,
+        }));
         let guard = metrics.enter();
         let text = metrics.encode().unwrap();
         for line in [
@@ -200,11 +239,18 @@ mod tests {
         drop(guard);
         metrics.set_jobs(None);
         let text = metrics.encode().unwrap();
-        assert!(text.contains("jifen_http_requests_in_flight 0") && text.contains("jifen_database_up 0"), "{text}");
+        assert!(
+            text.contains("jifen_http_requests_in_flight 0")
+                && text.contains("jifen_database_up 0"),
+            "{text}"
+        );
     }
 
     #[test]
     fn methods_nobody_serves_share_one_label() {
-        assert_eq!(Verb::of(&Method::from_bytes(b"BREW").unwrap()).name(), Verb::of(&Method::TRACE).name());
+        assert_eq!(
+            Verb::of(&Method::from_bytes(b"BREW").unwrap()).name(),
+            Verb::of(&Method::TRACE).name()
+        );
     }
 }

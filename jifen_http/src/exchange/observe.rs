@@ -20,7 +20,11 @@ pub(crate) struct Observer {
 }
 
 /// The outermost layer.
-pub(crate) async fn observe(State(observer): State<Observer>, request: Request, next: Next) -> Response {
+pub(crate) async fn observe(
+    State(observer): State<Observer>,
+    request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
     let metrics: &Metrics = &observer.web.metrics;
     let id = observer.ids.of(request.headers());
@@ -36,7 +40,14 @@ pub(crate) async fn observe(State(observer): State<Observer>, request: Request, 
 
     let status = response.status().as_u16();
     let latency = started.elapsed();
-    metrics.count(&Exchange { verb, route, status }, latency);
+    metrics.count(
+        &Exchange {
+            verb,
+            route,
+            status,
+        },
+        latency,
+    );
     let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
     span.in_scope(|| tracing::info!(method = verb.name(), route, status, latency_us, "answered"));
     response.headers_mut().insert(X_REQUEST_ID, id);

@@ -22,12 +22,19 @@ pub(crate) struct Places {
 impl Places {
     pub(crate) fn new(concurrency_max: usize, request_timeout: Duration) -> Self {
         let free = Arc::new(Semaphore::new(concurrency_max.min(Semaphore::MAX_PERMITS)));
-        Self { free, request_timeout }
+        Self {
+            free,
+            request_timeout,
+        }
     }
 }
 
 /// Turns requests away when there is no place for them: waiting would only make all of them late.
-pub(crate) async fn protect(State(places): State<Places>, request: Request, next: Next) -> Response {
+pub(crate) async fn protect(
+    State(places): State<Places>,
+    request: Request,
+    next: Next,
+) -> Response {
     // Who looks after the server must see it above all when it is busy.
     let is_watching = matches!(request.uri().path(), "/healthz" | "/readyz" | "/metrics");
     let place = places.free.try_acquire();
@@ -59,12 +66,19 @@ mod tests {
     async fn ask(router: Router, path: &str) -> String {
         let request = Request::builder().uri(path).body(Body::empty()).unwrap();
         let response = router.oneshot(request).await.unwrap();
-        response.extensions().get::<Carried>().map_or("answered".to_owned(), |carried| format!("{:?}", carried.0))
+        response
+            .extensions()
+            .get::<Carried>()
+            .map_or("answered".to_owned(), |carried| format!("{:?}", carried.0))
+    }
+
+    async fn bug() {
+        panic!("a bug");
     }
 
     fn router(places: Places) -> Router {
         Router::new()
-            .route("/bug", get(async || if true { panic!("a bug") }))
+            .route("/bug", get(bug))
             .route("/endless", get(std::future::pending::<()>))
             .route("/quick", get(async || "quick"))
             .route("/healthz", get(async || "alive"))
@@ -87,6 +101,10 @@ mod tests {
         assert_eq!(ask(router.clone(), "/quick").await, "Overloaded");
         assert_eq!(ask(router.clone(), "/healthz").await, "answered");
         assert_eq!(slow.await.unwrap(), "TimedOut");
-        assert_eq!(ask(router, "/quick").await, "answered", "the place is free again");
+        assert_eq!(
+            ask(router, "/quick").await,
+            "answered",
+            "the place is free again"
+        );
     }
 }

@@ -18,7 +18,10 @@ pub(crate) struct RequestIds {
 impl RequestIds {
     /// `prefix` distinguishes this process from others and from its earlier runs.
     pub(crate) fn new(prefix: String) -> Self {
-        Self { prefix, made: AtomicU64::new(0) }
+        Self {
+            prefix,
+            made: AtomicU64::new(0),
+        }
     }
 
     /// The id a proxy or client gave the request if it can go into a log as it is, else one of ours.
@@ -27,7 +30,8 @@ impl RequestIds {
             Some(given) if is_well_formed(given.as_bytes()) => given.clone(),
             _ => {
                 let number = self.made.fetch_add(1, Ordering::Relaxed);
-                HeaderValue::try_from(format!("{}-{number:x}", self.prefix)).expect("hexadecimal digits and a dash")
+                HeaderValue::try_from(format!("{}-{number:x}", self.prefix))
+                    .expect("hexadecimal digits and a dash")
             }
         }
     }
@@ -45,7 +49,12 @@ mod tests {
     #[test]
     fn an_id_given_is_kept_only_when_it_is_harmless() {
         let ids = RequestIds::new("abc".to_owned());
-        let of = |text: &str| ids.of(&HeaderMap::from_iter([(X_REQUEST_ID, HeaderValue::from_str(text).unwrap())]));
+        let of = |text: &str| {
+            ids.of(&HeaderMap::from_iter([(
+                X_REQUEST_ID,
+                HeaderValue::from_str(text).unwrap(),
+            )]))
+        };
         assert_eq!(of("0190-a_B.c"), "0190-a_B.c");
         assert_eq!(of("with space"), "abc-0");
         assert_eq!(of(&"x".repeat(65)), "abc-1");

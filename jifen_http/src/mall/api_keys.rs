@@ -7,7 +7,7 @@ use jifen_domain::key::ApiKey;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::envelope::mall::{Envelope, Nothing, MallError, Reply, Success};
+use crate::envelope::mall::{Envelope, MallError, Nothing, Reply, Success};
 use crate::request::authority::SignedIn;
 use crate::request::body::JsonBody;
 use crate::request::fields::{Fields, FromFields, is_plausible_id};
@@ -19,7 +19,9 @@ use crate::request::fields::{Fields, FromFields, is_plausible_id};
 )]
 pub(crate) async fn list(State(app): State<App>, user: SignedIn) -> Reply<Keys> {
     let (keys, now) = (app.api_keys(user.id).await?, app.now());
-    Ok(Success(Keys { list: keys.into_iter().map(|key| Key::at(key, now)).collect() }))
+    Ok(Success(Keys {
+        list: keys.into_iter().map(|key| Key::at(key, now)).collect(),
+    }))
 }
 
 /// 创建 API Key · Make an API key; its secret is told here and never again
@@ -28,8 +30,14 @@ pub(crate) async fn list(State(app): State<App>, user: SignedIn) -> Reply<Keys> 
     request_body = NewKey,
     responses((status = 200, description = "新的 API Key · The new key", body = Envelope<CreatedKey>)),
 )]
-pub(crate) async fn create(State(app): State<App>, user: SignedIn, JsonBody(wanted): JsonBody<NewKey>) -> Reply<CreatedKey> {
-    let created = app.create_api_key(user.id, &wanted.name, wanted.expiry_months).await?;
+pub(crate) async fn create(
+    State(app): State<App>,
+    user: SignedIn,
+    JsonBody(wanted): JsonBody<NewKey>,
+) -> Reply<CreatedKey> {
+    let created = app
+        .create_api_key(user.id, &wanted.name, wanted.expiry_months)
+        .await?;
     Ok(Success(CreatedKey {
         id: created.key.id,
         name: created.key.name,
@@ -49,7 +57,11 @@ pub(crate) async fn create(State(app): State<App>, user: SignedIn, JsonBody(want
         (status = 404, description = "没有这个 API Key，或不属于当前用户 · No such key of the caller", body = MallError),
     ),
 )]
-pub(crate) async fn delete(State(app): State<App>, user: SignedIn, JsonBody(key): JsonBody<KeyId>) -> Reply<()> {
+pub(crate) async fn delete(
+    State(app): State<App>,
+    user: SignedIn,
+    JsonBody(key): JsonBody<KeyId>,
+) -> Reply<()> {
     app.delete_api_key(user.id, &key.id).await?;
     Ok(Success(()))
 }
@@ -69,7 +81,8 @@ pub(crate) async fn update_status(
     JsonBody(wanted): JsonBody<NewStatus>,
 ) -> Reply<()> {
     let is_active = matches!(wanted.status, KeyStatus::Active);
-    app.set_api_key_active(user.id, &wanted.id, is_active).await?;
+    app.set_api_key_active(user.id, &wanted.id, is_active)
+        .await?;
     Ok(Success(()))
 }
 
@@ -105,7 +118,11 @@ pub(crate) struct Key {
 impl Key {
     fn at(key: ApiKey, now: Time) -> Self {
         Self {
-            status: if key.usable(now).is_ok() { KeyStatus::Active } else { KeyStatus::Inactive },
+            status: if key.usable(now).is_ok() {
+                KeyStatus::Active
+            } else {
+                KeyStatus::Inactive
+            },
             id: key.id,
             name: key.name,
             created_at: key.created_at.to_rfc3339(),
@@ -136,8 +153,13 @@ pub(crate) struct NewKey {
 impl FromFields for NewKey {
     fn from_fields(fields: &Fields) -> Result<Self, Error> {
         let name = fields.text("name", NAME_BYTES_MAX)?;
-        let expiry_months = fields.optional_integer("expiryMonths")?.unwrap_or(EXPIRY_MONTHS_DEFAULT);
-        Ok(Self { name, expiry_months })
+        let expiry_months = fields
+            .optional_integer("expiryMonths")?
+            .unwrap_or(EXPIRY_MONTHS_DEFAULT);
+        Ok(Self {
+            name,
+            expiry_months,
+        })
     }
 }
 
@@ -166,7 +188,9 @@ pub(crate) struct KeyId {
 
 impl FromFields for KeyId {
     fn from_fields(fields: &Fields) -> Result<Self, Error> {
-        Ok(Self { id: key_id(fields)? })
+        Ok(Self {
+            id: key_id(fields)?,
+        })
     }
 }
 
@@ -183,14 +207,29 @@ impl FromFields for NewStatus {
         let status = match fields.text("status", "inactive".len())?.as_str() {
             "active" => KeyStatus::Active,
             "inactive" => KeyStatus::Inactive,
-            _ => return Err(Error::invalid("status", Text::new("只能是 active 或 inactive", "must be active or inactive"))),
+            _ => {
+                return Err(Error::invalid(
+                    "status",
+                    Text::new("只能是 active 或 inactive", "must be active or inactive"),
+                ));
+            }
         };
-        Ok(Self { id: key_id(fields)?, status })
+        Ok(Self {
+            id: key_id(fields)?,
+            status,
+        })
     }
 }
 
 /// A key's id; one that cannot exist is answered like one that does not.
 fn key_id(fields: &Fields) -> Result<String, Error> {
     let id = fields.text("id", ID_BYTES_MAX)?;
-    if is_plausible_id(&id) { Ok(id) } else { Err(Error::NotFound(Text::new("没有这个 API Key", "no such API key"))) }
+    if is_plausible_id(&id) {
+        Ok(id)
+    } else {
+        Err(Error::NotFound(Text::new(
+            "没有这个 API Key",
+            "no such API key",
+        )))
+    }
 }

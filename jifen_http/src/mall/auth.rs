@@ -22,7 +22,10 @@ use crate::web::Web;
     request_body = WechatLogin,
     responses((status = 200, description = "已登录 · Logged in", body = Envelope<Login>)),
 )]
-pub(crate) async fn wechat_login(State(app): State<App>, JsonBody(login): JsonBody<WechatLogin>) -> Reply<Login> {
+pub(crate) async fn wechat_login(
+    State(app): State<App>,
+    JsonBody(login): JsonBody<WechatLogin>,
+) -> Reply<Login> {
     let profile = login.encrypted_data.as_deref().zip(login.iv.as_deref());
     let profile = profile.map(|(encrypted_data, iv)| EncryptedProfile { encrypted_data, iv });
     let signed_in = app.wechat_login(&login.code, profile).await?;
@@ -47,12 +50,26 @@ pub(crate) async fn wechat_login(State(app): State<App>, JsonBody(login): JsonBo
     post, path = "", tag = "auth", operation_id = "refreshToken", security(("session" = []), ("cookie" = [])),
     responses((status = 200, description = "新的登录令牌 · The new token", body = Envelope<Token>)),
 )]
-pub(crate) async fn refresh_token(State(web): State<Web>, token: SessionToken) -> Result<Response, Failure> {
+pub(crate) async fn refresh_token(
+    State(web): State<Web>,
+    token: SessionToken,
+) -> Result<Response, Failure> {
     let issued = web.app.refresh_session(&token.value).await?;
     let cookie = token.is_cookie.then(|| {
-        (SET_COOKIE, set_cookie(SESSION, &issued.token, REFRESH_WINDOW_SECONDS, web.secure_cookies))
+        (
+            SET_COOKIE,
+            set_cookie(
+                SESSION,
+                &issued.token,
+                REFRESH_WINDOW_SECONDS,
+                web.secure_cookies,
+            ),
+        )
     });
-    let answer = Success(Token { token: issued.token, expires_in: issued.expires_in_seconds });
+    let answer = Success(Token {
+        token: issued.token,
+        expires_in: issued.expires_in_seconds,
+    });
     Ok((AppendHeaders(cookie), answer).into_response())
 }
 
@@ -61,9 +78,14 @@ pub(crate) async fn refresh_token(State(web): State<Web>, token: SessionToken) -
     post, path = "", tag = "auth", operation_id = "logout", security(("session" = []), ("cookie" = [])),
     responses((status = 200, description = "已退出 · Logged out", body = Envelope<Nothing>)),
 )]
-pub(crate) async fn logout(State(web): State<Web>, token: SessionToken) -> Result<Response, Failure> {
+pub(crate) async fn logout(
+    State(web): State<Web>,
+    token: SessionToken,
+) -> Result<Response, Failure> {
     web.app.log_out(&token.value).await?;
-    let cookie = token.is_cookie.then(|| (SET_COOKIE, set_cookie(SESSION, "", 0, web.secure_cookies)));
+    let cookie = token
+        .is_cookie
+        .then(|| (SET_COOKIE, set_cookie(SESSION, "", 0, web.secure_cookies)));
     Ok((AppendHeaders(cookie), Success(())).into_response())
 }
 
@@ -90,14 +112,21 @@ pub(crate) struct WechatLogin {
 
 impl FromFields for WechatLogin {
     fn from_fields(fields: &Fields) -> Result<Self, Error> {
-        const TOGETHER: Text = Text::new("encryptedData 与 iv 须一起提供", "encryptedData and iv go together");
+        const TOGETHER: Text = Text::new(
+            "encryptedData 与 iv 须一起提供",
+            "encryptedData and iv go together",
+        );
         let code = fields.text("code", CODE_BYTES_MAX)?;
         let encrypted_data = fields.optional_text("encryptedData", ENCRYPTED_DATA_BYTES_MAX)?;
         let iv = fields.optional_text("iv", IV_BYTES_MAX)?;
         match (&encrypted_data, &iv) {
             (Some(_), None) => Err(Error::invalid("iv", TOGETHER)),
             (None, Some(_)) => Err(Error::invalid("encryptedData", TOGETHER)),
-            _ => Ok(Self { code, encrypted_data, iv }),
+            _ => Ok(Self {
+                code,
+                encrypted_data,
+                iv,
+            }),
         }
     }
 }

@@ -21,7 +21,9 @@ use crate::request::query::QueryFields;
 )]
 pub(crate) async fn packages(State(app): State<App>, _user: SignedIn) -> Reply<Packages> {
     let packages = app.packages_on_sale().await?;
-    Ok(Success(Packages { packages: packages.into_iter().map(PackageOnSale::from).collect() }))
+    Ok(Success(Packages {
+        packages: packages.into_iter().map(PackageOnSale::from).collect(),
+    }))
 }
 
 /// 创建积分购买订单 · Order a package, to be paid with WeChat Pay in the mini program
@@ -38,7 +40,11 @@ pub(crate) async fn create_order(
     user: SignedIn,
     JsonBody(wanted): JsonBody<NewOrder>,
 ) -> Reply<CreatedOrder> {
-    Ok(Success(app.create_wechat_order(user.id, &wanted.package_id).await?.into()))
+    Ok(Success(
+        app.create_wechat_order(user.id, &wanted.package_id)
+            .await?
+            .into(),
+    ))
 }
 
 /// 查询订单支付状态 · Whether an order of the caller is paid
@@ -50,7 +56,11 @@ pub(crate) async fn create_order(
         (status = 404, description = "没有这个订单，或不属于当前用户 · No such order of the caller", body = MallError),
     ),
 )]
-pub(crate) async fn check_payment(State(app): State<App>, user: SignedIn, query: QueryFields) -> Reply<Payment> {
+pub(crate) async fn check_payment(
+    State(app): State<App>,
+    user: SignedIn,
+    query: QueryFields,
+) -> Reply<Payment> {
     let order_id = query.required("orderId")?;
     if !is_plausible_id(order_id) {
         return Err(Error::NotFound(Text::new("没有这个订单", "no such order")).into());
@@ -67,9 +77,16 @@ pub(crate) async fn check_payment(State(app): State<App>, user: SignedIn, query:
     ),
     responses((status = 200, description = "购买记录 · The orders", body = Envelope<Purchases>)),
 )]
-pub(crate) async fn purchase_history(State(app): State<App>, user: SignedIn, query: QueryFields) -> Reply<Purchases> {
+pub(crate) async fn purchase_history(
+    State(app): State<App>,
+    user: SignedIn,
+    query: QueryFields,
+) -> Reply<Purchases> {
     let page = app.purchases(user.id, query.paging()?).await?;
-    Ok(Success(Purchases { total: page.total, list: page.list.into_iter().map(Purchase::from).collect() }))
+    Ok(Success(Purchases {
+        total: page.total,
+        list: page.list.into_iter().map(Purchase::from).collect(),
+    }))
 }
 
 /// 获取积分消费记录 · Charges of the caller's API keys, newest first
@@ -81,9 +98,16 @@ pub(crate) async fn purchase_history(State(app): State<App>, user: SignedIn, que
     ),
     responses((status = 200, description = "消费记录 · The charges", body = Envelope<Consumptions>)),
 )]
-pub(crate) async fn consumption_history(State(app): State<App>, user: SignedIn, query: QueryFields) -> Reply<Consumptions> {
+pub(crate) async fn consumption_history(
+    State(app): State<App>,
+    user: SignedIn,
+    query: QueryFields,
+) -> Reply<Consumptions> {
     let page = app.consumption(user.id, query.paging()?).await?;
-    Ok(Success(Consumptions { total: page.total, list: page.list.into_iter().map(Consumed::from).collect() }))
+    Ok(Success(Consumptions {
+        total: page.total,
+        list: page.list.into_iter().map(Consumed::from).collect(),
+    }))
 }
 
 /// Bytes of a package id.
@@ -145,14 +169,16 @@ pub(crate) struct NewOrder {
 
 impl FromFields for NewOrder {
     fn from_fields(fields: &Fields) -> Result<Self, Error> {
-        Ok(Self { package_id: fields.text("packageId", PACKAGE_ID_BYTES_MAX)? })
+        Ok(Self {
+            package_id: fields.text("packageId", PACKAGE_ID_BYTES_MAX)?,
+        })
     }
 }
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct CreatedOrder {
-    /// 订单 ID，即 out_trade_no
+    /// 订单 ID，即 `out_trade_no`
     #[schema(example = "01904ac5d8e47b1f9d3c2a7e6f5b4c3d")]
     order_id: String,
     payment_info: PaymentInfo,
@@ -227,10 +253,16 @@ pub(crate) struct Payment {
 impl From<PaymentStatus> for Payment {
     fn from(status: PaymentStatus) -> Self {
         match status {
-            PaymentStatus::Unpaid => Self { is_paid: false, points: 0, expiry_date: None },
-            PaymentStatus::Paid { points, expires_at } => {
-                Self { is_paid: true, points: points.get(), expiry_date: expires_at.map(Time::to_rfc3339) }
-            }
+            PaymentStatus::Unpaid => Self {
+                is_paid: false,
+                points: 0,
+                expiry_date: None,
+            },
+            PaymentStatus::Paid { points, expires_at } => Self {
+                is_paid: true,
+                points: points.get(),
+                expiry_date: expires_at.map(Time::to_rfc3339),
+            },
         }
     }
 }
@@ -245,6 +277,7 @@ pub(crate) struct Purchases {
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "the contract's names")]
 pub(crate) struct Purchase {
     #[schema(example = "01904ac5d8e47b1f9d3c2a7e6f5b4c3d")]
     order_id: String,

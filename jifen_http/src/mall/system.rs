@@ -14,9 +14,16 @@ use crate::request::language::ReaderLanguage;
     get, path = "", tag = "system", operation_id = "systemStatus",
     responses((status = 200, description = "系统状态 · The state of the mall", body = Envelope<Status>)),
 )]
-pub(crate) async fn status(State(app): State<App>, ReaderLanguage(language): ReaderLanguage) -> Reply<Status> {
+pub(crate) async fn status(
+    State(app): State<App>,
+    ReaderLanguage(language): ReaderLanguage,
+) -> Reply<Status> {
     let status = match app.maintenance().await {
-        Ok(None) => Status::open(ApiStatus::Normal, &Text::new("服务正常", "all is well"), language),
+        Ok(None) => Status::open(
+            ApiStatus::Normal,
+            &Text::new("服务正常", "all is well"),
+            language,
+        ),
         Ok(Some(maintenance)) => Status {
             api_status: ApiStatus::Normal,
             message: maintenance.message,
@@ -25,7 +32,10 @@ pub(crate) async fn status(State(app): State<App>, ReaderLanguage(language): Rea
         },
         Err(error) => {
             tracing::error!(%error, "the system status could not be read");
-            let text = Text::new("服务异常，请稍后重试", "the service is disturbed, try again later");
+            let text = Text::new(
+                "服务异常，请稍后重试",
+                "the service is disturbed, try again later",
+            );
             Status::open(ApiStatus::Error, &text, language)
         }
     };
@@ -40,7 +50,12 @@ pub(crate) async fn status(State(app): State<App>, ReaderLanguage(language): Rea
 pub(crate) async fn notice(State(app): State<App>) -> Reply<NoticeNow> {
     let notice = app.current_notice().await?;
     Ok(Success(match notice {
-        None => NoticeNow { has_notice: false, content: String::new(), start_time: None, end_time: None },
+        None => NoticeNow {
+            has_notice: false,
+            content: String::new(),
+            start_time: None,
+            end_time: None,
+        },
         Some(notice) => NoticeNow {
             has_notice: true,
             content: notice.content,
@@ -52,6 +67,7 @@ pub(crate) async fn notice(State(app): State<App>) -> Reply<NoticeNow> {
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "the contract's names")]
 pub(crate) struct Status {
     /// normal 或 error
     api_status: ApiStatus,
@@ -75,7 +91,12 @@ pub(crate) enum ApiStatus {
 impl Status {
     fn open(api_status: ApiStatus, message: &Text, language: Language) -> Self {
         let message = message.in_language(language).to_owned();
-        Self { api_status, message, maintenance: false, maintenance_end_time: None }
+        Self {
+            api_status,
+            message,
+            maintenance: false,
+            maintenance_end_time: None,
+        }
     }
 }
 

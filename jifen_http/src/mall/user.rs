@@ -85,6 +85,7 @@ const EMAIL_CODE_BYTES_MAX: usize = 32;
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "the contract's names")]
 pub(crate) struct Info {
     user_info: UserInfo,
     /// 可用积分，不含已过期的 · Points that can be spent, never expired ones.
@@ -121,13 +122,18 @@ pub(crate) struct BindingStatus {
 #[derive(ToSchema)]
 pub(crate) struct PhoneCode {
     /// 手机号按钮回调中的 code · The code in the phone button's event.
-    #[schema(example = "e31968a7f94cc5ee25fafc2aef2773f0bb8c3937b22520eb8ee345274d00c144", max_length = 512)]
+    #[schema(
+        example = "e31968a7f94cc5ee25fafc2aef2773f0bb8c3937b22520eb8ee345274d00c144",
+        max_length = 512
+    )]
     code: String,
 }
 
 impl FromFields for PhoneCode {
     fn from_fields(fields: &Fields) -> Result<Self, Error> {
-        Ok(Self { code: fields.text("code", CODE_BYTES_MAX)? })
+        Ok(Self {
+            code: fields.text("code", CODE_BYTES_MAX)?,
+        })
     }
 }
 
@@ -139,7 +145,9 @@ pub(crate) struct EmailAddress {
 
 impl FromFields for EmailAddress {
     fn from_fields(fields: &Fields) -> Result<Self, Error> {
-        Ok(Self { email: fields.text("email", EMAIL_BYTES_MAX)? })
+        Ok(Self {
+            email: fields.text("email", EMAIL_BYTES_MAX)?,
+        })
     }
 }
 
@@ -152,6 +160,8 @@ pub(crate) struct EmailCode {
 
 impl FromFields for EmailCode {
     fn from_fields(fields: &Fields) -> Result<Self, Error> {
-        Ok(Self { code: fields.text("code", EMAIL_CODE_BYTES_MAX)? })
+        Ok(Self {
+            code: fields.text("code", EMAIL_CODE_BYTES_MAX)?,
+        })
     }
 }

@@ -39,8 +39,13 @@ pub(crate) async fn charge(
     headers: HeaderMap,
     JsonBody(NewCharge(request)): JsonBody<NewCharge>,
 ) -> Result<Response, Failure> {
-    let key = headers.get(IDEMPOTENCY_KEY).ok_or(missing("Idempotency-Key"))?;
-    let charged = app.charge(&gateway, key.to_str().unwrap_or_default(), &request).await.map_err(named)?;
+    let key = headers
+        .get(IDEMPOTENCY_KEY)
+        .ok_or(missing("Idempotency-Key"))?;
+    let charged = app
+        .charge(&gateway, key.to_str().unwrap_or_default(), &request)
+        .await
+        .map_err(named)?;
     let hit = charged.is_replay.then_some((IDEMPOTENCY_HIT, "true"));
     let answer = json(StatusCode::OK, "application/json", &Charge::from(charged));
     Ok((AppendHeaders(hit), answer).into_response())
@@ -49,8 +54,16 @@ pub(crate) async fn charge(
 /// Refusals of the key itself have codes of their own.
 fn named(error: Error) -> Failure {
     match error {
-        Error::Invalid { field: "apiKey", .. } => Failure::Named { code: "unknown_api_key", error },
-        Error::Forbidden(_) => Failure::Named { code: "api_key_not_usable", error },
+        Error::Invalid {
+            field: "apiKey", ..
+        } => Failure::Named {
+            code: "unknown_api_key",
+            error,
+        },
+        Error::Forbidden(_) => Failure::Named {
+            code: "api_key_not_usable",
+            error,
+        },
         other => Failure::Refused(other),
     }
 }

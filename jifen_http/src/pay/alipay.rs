@@ -19,7 +19,15 @@ use crate::request::fields::{Fields, FromFields};
 #[utoipa::path(
     post, path = "", tag = "alipay", operation_id = "createPayOrder", security((), ("session" = []), ("cookie" = [])),
     request_body = CreatePayRequest,
-    responses((status = 200, description = "支付表单 HTML；失败时 data 为 null · The form", body = Response0000<Option<String>>)),
+    responses((
+        status = 200, description = "支付表单 HTML；失败时 data 为 null · The form", body = Response0000<Option<String>>,
+        examples(
+            ("0000" = (value = json!({"code": "0000", "info": "调用成功", "data": "<form name=\"punchout_form\" method=\"post\" action=\"https://openapi-sandbox.dl.alipaydev.com/gateway.do?charset=utf-8&method=alipay.trade.page.pay&sign=...\">...</form>"}))),
+            ("0001" = (value = json!({"code": "0001", "info": "系统繁忙，请稍后重试", "data": null}))),
+            ("0002" = (value = json!({"code": "0002", "info": "productId: 没有这个套餐，或已下架", "data": null}))),
+            ("0003" = (value = json!({"code": "0003", "info": "请以该用户登录后再下单", "data": null}))),
+        ),
+    )),
 )]
 pub(crate) async fn create_pay_order(
     State(app): State<App>,
@@ -27,7 +35,10 @@ pub(crate) async fn create_pay_order(
     JsonBody(wanted): JsonBody<CreatePayRequest>,
 ) -> Reply<String> {
     app.require_open().await?;
-    Ok(Success(app.create_alipay_order(&wanted.user_id, &wanted.product_id, session.as_deref()).await?))
+    Ok(Success(
+        app.create_alipay_order(&wanted.user_id, &wanted.product_id, session.as_deref())
+            .await?,
+    ))
 }
 
 /// 支付宝支付回调 · Alipay's notification
@@ -38,8 +49,14 @@ pub(crate) async fn create_pay_order(
     request_body(content = String, content_type = "application/x-www-form-urlencoded", description = "支付宝异步通知参数"),
     responses((status = 200, description = "`success` 或 `false`", body = String, content_type = "text/plain")),
 )]
-pub(crate) async fn notify(State(app): State<App>, ExactBody(body): ExactBody) -> Result<Response, Failure> {
-    Ok(text(StatusCode::OK, app.alipay_notified(&body).await?.text()))
+pub(crate) async fn notify(
+    State(app): State<App>,
+    ExactBody(body): ExactBody,
+) -> Result<Response, Failure> {
+    Ok(text(
+        StatusCode::OK,
+        app.alipay_notified(&body).await?.text(),
+    ))
 }
 
 /// Bytes of a user id, or of an openid.

@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::response::{AppendHeaders, IntoResponse as _, Response};
 use http::HeaderMap;
 use http::header::SET_COOKIE;
+use jifen_app::{Error, Text};
 use jifen_domain::session::REFRESH_WINDOW_SECONDS;
 
 use crate::envelope::Failure;
@@ -17,13 +18,27 @@ use crate::web::Web;
 /// 二维码图片：`https://mp.weixin.qq.com/cgi-bin/showqrcode?ticket={ticket}`（ticket 须 URL 编码）。
 #[utoipa::path(
     get, path = "", tag = "login", operation_id = "weixinQrcodeTicket",
-    responses((status = 200, description = "二维码 ticket · The ticket", body = Response0000<Option<String>>)),
+    responses((
+        status = 200, description = "二维码 ticket · The ticket", body = Response0000<Option<String>>,
+        examples(
+            ("0000" = (value = json!({"code": "0000", "info": "调用成功", "data": "gQH47joAAAAAAAAAASxodHRwOi8vd2VpeGluLnFxLmNvbS9xL2aFo2Z3mTdSNDhXVFI5bkpWcjB6AAIE2ahZWAUEsAcAenQd"}))),
+            ("0001" = (value = json!({"code": "0001", "info": "微信暂时不可用，请稍后重试", "data": null}))),
+        ),
+    )),
 )]
-pub(crate) async fn weixin_qrcode_ticket(State(web): State<Web>, headers: HeaderMap) -> Result<Response, Failure> {
+pub(crate) async fn weixin_qrcode_ticket(
+    State(web): State<Web>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
     web.app.require_open().await?;
     let browser = cookie(&headers, QR_BROWSER).filter(|value| is_browser_secret(value));
     let made = web.app.create_qr_ticket(browser).await?;
-    let browser = set_cookie(QR_BROWSER, &made.browser, made.expires_in_seconds, web.secure_cookies);
+    let browser = set_cookie(
+        QR_BROWSER,
+        &made.browser,
+        made.expires_in_seconds,
+        web.secure_cookies,
+    );
     Ok((AppendHeaders([(SET_COOKIE, browser)]), Success(made.ticket)).into_response())
 }
 
@@ -33,7 +48,14 @@ pub(crate) async fn weixin_qrcode_ticket(State(web): State<Web>, headers: Header
 #[utoipa::path(
     get, path = "", tag = "login", operation_id = "checkLogin",
     params(("ticket" = String, Query, description = "二维码 ticket", example = "gQH47joAAAAAAAAAASxodHRwOi8vd2VpeGluLnFxLmNvbS9xL2aFo2Z3")),
-    responses((status = 200, description = "已扫码：openid；未登录：0003 · The openid once scanned", body = Response0000<Option<String>>)),
+    responses((
+        status = 200, description = "已扫码：openid；未登录：0003 · The openid once scanned", body = Response0000<Option<String>>,
+        examples(
+            ("0000" = (value = json!({"code": "0000", "info": "调用成功", "data": "oUpF8uMuAJO_M2pxb1Q9zNjWeS6o"}))),
+            ("0002" = (value = json!({"code": "0002", "info": "ticket: 缺少该字段", "data": null}))),
+            ("0003" = (value = json!({"code": "0003", "info": "未登录", "data": null}))),
+        ),
+    )),
 )]
 pub(crate) async fn check_login(
     State(web): State<Web>,
@@ -41,14 +63,32 @@ pub(crate) async fn check_login(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let ticket = ticket(query.required("ticket")?);
-    let login = web.app.check_qr_login(&ticket, cookie(&headers, QR_BROWSER)).await?;
+    if !ticket.bytes().all(|byte| byte.is_ascii_graphic()) {
+        // Not a ticket of WeChat's, and not to be looked up: databases refuse some characters.
+        return Err(Error::Unauthenticated(Text::new("未登录", "not logged in")).into());
+    }
+    let login = web
+        .app
+        .check_qr_login(&ticket, cookie(&headers, QR_BROWSER))
+        .await?;
     let session = login.session.map(|session| {
-        (SET_COOKIE, set_cookie(SESSION, &session.token, REFRESH_WINDOW_SECONDS, web.secure_cookies))
+        (
+            SET_COOKIE,
+            set_cookie(
+                SESSION,
+                &session.token,
+                REFRESH_WINDOW_SECONDS,
+                web.secure_cookies,
+            ),
+        )
     });
     Ok((AppendHeaders(session), Success(login.openid)).into_response())
 }
 
 /// Whether a cookie can be one of ours: 43 characters of base64url.
 fn is_browser_secret(value: &str) -> bool {
-    value.len() == 43 && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    value.len() == 43
+        && value
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }

@@ -21,7 +21,9 @@ impl FromRequestParts<Web> for SignedIn {
 
     async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Failure> {
         let token = SessionToken::from_request_parts(parts, web).await?;
-        Ok(Self { id: web.app.authenticate(&token.value).await? })
+        Ok(Self {
+            id: web.app.authenticate(&token.value).await?,
+        })
     }
 }
 
@@ -47,7 +49,12 @@ impl FromRequestParts<Web> for MaybeToken {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Self::Rejection> {
-        Ok(Self(find_token(parts, web).ok().flatten().map(|token| token.value)))
+        Ok(Self(
+            find_token(parts, web)
+                .ok()
+                .flatten()
+                .map(|token| token.value),
+        ))
     }
 }
 
@@ -59,7 +66,10 @@ impl FromRequestParts<Web> for ServiceKey {
 
     async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Failure> {
         let missing = || {
-            let text = Text::new("需要服务凭证：Authorization: Bearer sk_…", "needs a service credential: Authorization: Bearer sk_…");
+            let text = Text::new(
+                "需要服务凭证：Authorization: Bearer sk_…",
+                "needs a service credential: Authorization: Bearer sk_…",
+            );
             Error::Unauthenticated(text)
         };
         let secret = bearer(&parts.headers).ok_or_else(missing)?;
@@ -74,16 +84,30 @@ const TOKEN_BYTES_MAX: usize = 512;
 fn find_token(parts: &Parts, web: &Web) -> Result<Option<SessionToken>, Error> {
     if parts.headers.contains_key(AUTHORIZATION) {
         let token = bearer(&parts.headers);
-        return Ok(token.map(|token| SessionToken { value: token.to_owned(), is_cookie: false }));
+        return Ok(token.map(|token| SessionToken {
+            value: token.to_owned(),
+            is_cookie: false,
+        }));
     }
-    let Some(token) = cookies::cookie(&parts.headers, cookies::SESSION).filter(|token| is_token(token)) else {
+    let Some(token) =
+        cookies::cookie(&parts.headers, cookies::SESSION).filter(|token| is_token(token))
+    else {
         return Ok(None);
     };
-    if !parts.method.is_safe() && parts.method != Method::OPTIONS && !is_same_origin(&parts.headers, web) {
-        let text = Text::new("不接受其他网站带 Cookie 的请求", "requests with a cookie must come from the mall's own pages");
+    if !parts.method.is_safe()
+        && parts.method != Method::OPTIONS
+        && !is_same_origin(&parts.headers, web)
+    {
+        let text = Text::new(
+            "不接受其他网站带 Cookie 的请求",
+            "requests with a cookie must come from the mall's own pages",
+        );
         return Err(Error::Forbidden(text));
     }
-    Ok(Some(SessionToken { value: token.to_owned(), is_cookie: true }))
+    Ok(Some(SessionToken {
+        value: token.to_owned(),
+        is_cookie: true,
+    }))
 }
 
 /// The token of `Authorization: Bearer …` (RFC 6750, section 2.1).
@@ -100,22 +124,31 @@ fn is_token(text: &str) -> bool {
 /// Whether a request that changes something was made by a page of ours. Browsers say where a POST comes from, in
 /// `Sec-Fetch-Site` or at least in `Origin`; who says neither is not a browser, and cannot be misled to send its cookies.
 fn is_same_origin(headers: &HeaderMap, web: &Web) -> bool {
-    let site = headers.get("sec-fetch-site").map(http::HeaderValue::as_bytes);
+    let site = headers
+        .get("sec-fetch-site")
+        .map(http::HeaderValue::as_bytes);
     if matches!(site, Some(b"same-origin" | b"none")) {
         return true;
     }
     match headers.get(ORIGIN) {
         None => site.is_none(),
         Some(origin) => {
-            web.trusted_origins.contains(origin) || (site.is_none() && is_host(origin.as_bytes(), headers))
+            web.trusted_origins.contains(origin)
+                || (site.is_none() && is_host(origin.as_bytes(), headers))
         }
     }
 }
 
 /// Whether an origin names the very host that was asked. The scheme is not compared: behind a proxy only it knows.
 fn is_host(origin: &[u8], headers: &HeaderMap) -> bool {
-    let authority = origin.strip_prefix(b"https://").or_else(|| origin.strip_prefix(b"http://"));
-    authority.is_some_and(|authority| headers.get(HOST).is_some_and(|host| host.as_bytes().eq_ignore_ascii_case(authority)))
+    let authority = origin
+        .strip_prefix(b"https://")
+        .or_else(|| origin.strip_prefix(b"http://"));
+    authority.is_some_and(|authority| {
+        headers
+            .get(HOST)
+            .is_some_and(|host| host.as_bytes().eq_ignore_ascii_case(authority))
+    })
 }
 
 fn not_logged_in() -> Error {
@@ -136,7 +169,15 @@ mod tests {
         for good in ["Bearer abc", "bearer abc", "BEARER  abc "] {
             assert_eq!(bearer(&authorization(good)), Some("abc"), "{good}");
         }
-        for bad in ["", "Bearer", "Bearer ", "Basic abc", "Bearer a b", "abc", "Bearer:abc"] {
+        for bad in [
+            "",
+            "Bearer",
+            "Bearer ",
+            "Basic abc",
+            "Bearer a b",
+            "abc",
+            "Bearer:abc",
+        ] {
             assert_eq!(bearer(&authorization(bad)), None, "{bad}");
         }
     }
@@ -144,8 +185,14 @@ mod tests {
     #[test]
     fn an_origin_is_compared_with_the_host_that_was_asked() {
         let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static("mall.example:8080"))]);
-        assert!(is_host(b"http://mall.example:8080", &headers) && is_host(b"https://Mall.example:8080", &headers));
+        assert!(
+            is_host(b"http://mall.example:8080", &headers)
+                && is_host(b"https://Mall.example:8080", &headers)
+        );
         assert!(!is_host(b"http://mall.example", &headers) && !is_host(b"null", &headers));
-        assert!(!is_host(b"http://evil.example:8080", &headers) && !is_host(b"http://mall.example:8080", &HeaderMap::new()));
+        assert!(
+            !is_host(b"http://evil.example:8080", &headers)
+                && !is_host(b"http://mall.example:8080", &HeaderMap::new())
+        );
     }
 }

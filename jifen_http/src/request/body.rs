@@ -49,14 +49,24 @@ async fn read(request: Request, bytes_max: usize) -> Result<Bytes, Failure> {
     match Limited::new(body, bytes_max).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(Failure::BodyTooLarge { bytes_max }),
-        Err(_) => Err(Error::invalid("body", Text::new("未完整收到", "did not arrive in full")).into()),
+        Err(_) => {
+            Err(Error::invalid("body", Text::new("未完整收到", "did not arrive in full")).into())
+        }
     }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
-    essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
+    let content_type = headers
+        .get(CONTENT_TYPE)
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default();
+    let essence = content_type
+        .split(|byte| *byte == b';')
+        .next()
+        .unwrap_or_default();
+    essence
+        .trim_ascii()
+        .eq_ignore_ascii_case(b"application/json")
 }
 
 #[cfg(test)]
@@ -65,8 +75,19 @@ mod tests {
 
     #[test]
     fn json_is_told_by_the_type_whatever_its_case_and_parameters() {
-        let of = |text: &'static str| is_json(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(text))]));
-        assert!(of("application/json") && of("Application/JSON; charset=utf-8") && of(" application/json ;x"));
-        assert!(!of("text/plain") && !of("application/jsonx") && !of("") && !is_json(&HeaderMap::new()));
+        let of = |text: &'static str| {
+            is_json(&HeaderMap::from_iter([(
+                CONTENT_TYPE,
+                HeaderValue::from_static(text),
+            )]))
+        };
+        assert!(
+            of("application/json")
+                && of("Application/JSON; charset=utf-8")
+                && of(" application/json ;x")
+        );
+        assert!(
+            !of("text/plain") && !of("application/jsonx") && !of("") && !is_json(&HeaderMap::new())
+        );
     }
 }

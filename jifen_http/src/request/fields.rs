@@ -18,14 +18,20 @@ impl Fields {
     pub(crate) fn parse(body: &[u8]) -> Result<Self, Error> {
         match serde_json::from_slice(body) {
             Ok(Value::Object(members)) => Ok(Self(members)),
-            Ok(_) => Err(Error::invalid("body", Text::new("须为 JSON 对象", "must be a JSON object"))),
+            Ok(_) => Err(Error::invalid(
+                "body",
+                Text::new("须为 JSON 对象", "must be a JSON object"),
+            )),
             Err(error) => {
                 let (line, column) = (error.line(), error.column());
                 let text = Text::owned(
                     format!("不是有效的 JSON（第 {line} 行第 {column} 列）"),
                     format!("is not valid JSON (line {line}, column {column})"),
                 );
-                Err(Error::Invalid { field: "body", text })
+                Err(Error::Invalid {
+                    field: "body",
+                    text,
+                })
             }
         }
     }
@@ -35,15 +41,26 @@ impl Fields {
         let text = match self.0.get(field) {
             Some(Value::String(text)) => text,
             None | Some(Value::Null) => return Err(missing(field)),
-            Some(_) => return Err(Error::invalid(field, Text::new("须为字符串", "must be a string"))),
+            Some(_) => {
+                return Err(Error::invalid(
+                    field,
+                    Text::new("须为字符串", "must be a string"),
+                ));
+            }
         };
         check_text(field, text, bytes_max)?;
         Ok(text.clone())
     }
 
     /// The same, when it is there and not null.
-    pub(crate) fn optional_text(&self, field: &'static str, bytes_max: usize) -> Result<Option<String>, Error> {
-        self.is_given(field).then(|| self.text(field, bytes_max)).transpose()
+    pub(crate) fn optional_text(
+        &self,
+        field: &'static str,
+        bytes_max: usize,
+    ) -> Result<Option<String>, Error> {
+        self.is_given(field)
+            .then(|| self.text(field, bytes_max))
+            .transpose()
     }
 
     /// A whole number that fits 64 bits.
@@ -52,12 +69,17 @@ impl Fields {
             None | Some(Value::Null) => return Err(missing(field)),
             Some(value) => value.as_i64(),
         };
-        value.ok_or(Error::invalid(field, Text::new("须为整数", "must be a whole number")))
+        value.ok_or(Error::invalid(
+            field,
+            Text::new("须为整数", "must be a whole number"),
+        ))
     }
 
     /// The same, when it is there and not null.
     pub(crate) fn optional_integer(&self, field: &'static str) -> Result<Option<i64>, Error> {
-        self.is_given(field).then(|| self.integer(field)).transpose()
+        self.is_given(field)
+            .then(|| self.integer(field))
+            .transpose()
     }
 
     fn is_given(&self, field: &str) -> bool {
@@ -73,14 +95,23 @@ pub(crate) const fn missing(field: &'static str) -> Error {
 /// Refuses what no field of ours holds: nothing, too much, and the NUL that databases cannot store.
 pub(crate) fn check_text(field: &'static str, text: &str, bytes_max: usize) -> Result<(), Error> {
     if text.trim().is_empty() {
-        return Err(Error::invalid(field, Text::new("不能为空", "must not be blank")));
+        return Err(Error::invalid(
+            field,
+            Text::new("不能为空", "must not be blank"),
+        ));
     }
     if text.len() > bytes_max {
-        let text = Text::owned(format!("不能超过 {bytes_max} 字节"), format!("must not be longer than {bytes_max} bytes"));
+        let text = Text::owned(
+            format!("不能超过 {bytes_max} 字节"),
+            format!("must not be longer than {bytes_max} bytes"),
+        );
         return Err(Error::Invalid { field, text });
     }
     if text.contains('\0') {
-        return Err(Error::invalid(field, Text::new("不能包含控制字符", "must not contain control characters")));
+        return Err(Error::invalid(
+            field,
+            Text::new("不能包含控制字符", "must not contain control characters"),
+        ));
     }
     Ok(())
 }
@@ -114,11 +145,18 @@ mod tests {
             ("[]", "body: must be a JSON object"),
             ("null", "body: must be a JSON object"),
         ] {
-            assert_eq!(english(&Fields::parse(body.as_bytes()).err().unwrap()), message, "{body}");
+            assert_eq!(
+                english(&Fields::parse(body.as_bytes()).err().unwrap()),
+                message,
+                "{body}"
+            );
         }
         assert!(Fields::parse(b"{\"a\":\"\xff\"}").is_err(), "not UTF-8");
         let deep = format!("{{\"a\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
-        assert!(Fields::parse(deep.as_bytes()).is_err(), "deeper than anything sensible");
+        assert!(
+            Fields::parse(deep.as_bytes()).is_err(),
+            "deeper than anything sensible"
+        );
     }
 
     #[test]
@@ -137,8 +175,18 @@ mod tests {
             assert_eq!(english(&fields.text(field, 4).unwrap_err()), message);
         }
         assert_eq!(fields.text("ok", 4).unwrap(), "一");
-        assert_eq!(fields.text("two", 4).unwrap(), "b", "the last of one name counts");
-        assert_eq!(fields.text("absent", 4).unwrap_err().text(Language::Chinese), "absent: 缺少该字段");
+        assert_eq!(
+            fields.text("two", 4).unwrap(),
+            "b",
+            "the last of one name counts"
+        );
+        assert_eq!(
+            fields
+                .text("absent", 4)
+                .unwrap_err()
+                .text(Language::Chinese),
+            "absent: 缺少该字段"
+        );
     }
 
     #[test]
@@ -146,7 +194,10 @@ mod tests {
         let fields = fields(r#"{"null":null,"text":"a","number":7}"#);
         assert_eq!(fields.optional_text("absent", 4).unwrap(), None);
         assert_eq!(fields.optional_text("null", 4).unwrap(), None);
-        assert_eq!(fields.optional_text("text", 4).unwrap().as_deref(), Some("a"));
+        assert_eq!(
+            fields.optional_text("text", 4).unwrap().as_deref(),
+            Some("a")
+        );
         assert!(fields.optional_text("number", 4).is_err());
         assert_eq!(fields.optional_integer("null").unwrap(), None);
         assert_eq!(fields.optional_integer("number").unwrap(), Some(7));
@@ -155,13 +206,21 @@ mod tests {
 
     #[test]
     fn an_integer_is_whole_and_fits_64_bits() {
-        let fields = fields(r#"{"max":9223372036854775807,"over":9223372036854775808,"half":1.5,"one":1.0,"text":"1","e":1e3,"minus":-2}"#);
+        let fields = fields(
+            r#"{"max":9223372036854775807,"over":9223372036854775808,"half":1.5,"one":1.0,"text":"1","e":1e3,"minus":-2}"#,
+        );
         assert_eq!(fields.integer("max").unwrap(), i64::MAX);
         assert_eq!(fields.integer("minus").unwrap(), -2);
         for bad in ["over", "half", "one", "text", "e"] {
-            assert_eq!(english(&fields.integer(bad).unwrap_err()), format!("{bad}: must be a whole number"));
+            assert_eq!(
+                english(&fields.integer(bad).unwrap_err()),
+                format!("{bad}: must be a whole number")
+            );
         }
-        assert_eq!(english(&fields.integer("absent").unwrap_err()), "absent: is missing");
+        assert_eq!(
+            english(&fields.integer("absent").unwrap_err()),
+            "absent: is missing"
+        );
     }
 
     #[test]

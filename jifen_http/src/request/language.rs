@@ -24,7 +24,9 @@ const RANGES_MAX: usize = 32;
 
 /// English when `Accept-Language` (RFC 9110, section 12.5.4) prefers it to Chinese; Chinese in every other case.
 pub(crate) fn language(accept_language: Option<&HeaderValue>) -> Language {
-    let Some(ranges) = accept_language.and_then(|header| header.to_str().ok()) else { return Language::default() };
+    let Some(ranges) = accept_language.and_then(|header| header.to_str().ok()) else {
+        return Language::default();
+    };
     let mut best = (0, Language::default());
     for (language, weight) in ranges.split(',').take(RANGES_MAX).filter_map(read_range) {
         // Of equal weights the first counts.
@@ -71,13 +73,37 @@ mod tests {
     #[test]
     fn english_is_spoken_to_those_who_prefer_it_and_chinese_to_all_others() {
         let of = |header: &'static str| language(Some(&HeaderValue::from_static(header)));
-        for english in ["en", "EN-us", "en-US,en;q=0.9,zh;q=0.8", "fr, en;q=0.5", "zh;q=0.8, en;q=0.85", "zh;q=0,en;q=0.001", "de;q=1.0,en ; q=0.3", "en;q=0.5,zh;q=0.5000"] {
+        for english in [
+            "en",
+            "EN-us",
+            "en-US,en;q=0.9,zh;q=0.8",
+            "fr, en;q=0.5",
+            "zh;q=0.8, en;q=0.85",
+            "zh;q=0,en;q=0.001",
+            "de;q=1.0,en ; q=0.3",
+            "en;q=0.5,zh;q=0.5000",
+        ] {
             assert_eq!(of(english), Language::English, "{english}");
         }
-        for chinese in ["", "zh", "zh-CN,zh;q=0.9,en;q=0.8", "*", "fr", "en;q=0", "zh,en", "english", "en;q=2", ";;,,=", "en;q=0.5, zh-TW"] {
+        for chinese in [
+            "",
+            "zh",
+            "zh-CN,zh;q=0.9,en;q=0.8",
+            "*",
+            "fr",
+            "en;q=0",
+            "zh,en",
+            "english",
+            "en;q=2",
+            ";;,,=",
+            "en;q=0.5, zh-TW",
+        ] {
             assert_eq!(of(chinese), Language::Chinese, "{chinese}");
         }
         assert_eq!(language(None), Language::Chinese);
-        assert_eq!(language(Some(&HeaderValue::from_bytes(b"en\xff").unwrap())), Language::Chinese);
+        assert_eq!(
+            language(Some(&HeaderValue::from_bytes(b"en\xff").unwrap())),
+            Language::Chinese
+        );
     }
 }
