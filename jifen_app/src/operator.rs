@@ -231,11 +231,10 @@ impl App {
     pub async fn find_user(&self, id: UserId) -> Result<UserDetails> {
         const ORDERS_SHOWN_MAX: i64 = 20;
         let mut tx = self.store.read().await?;
-        let user = tx
-            .user(id)
+        let (user, holdings) = tx
+            .user_with_holdings(id, self.now())
             .await?
             .ok_or(Error::NotFound(Text::new("没有这个用户", "no such user")))?;
-        let holdings = tx.holdings(user.id.into(), self.now()).await?;
         let merged = tx.merged_into(user.id).await?;
         let (_, orders) = tx.orders_of(user.id, 0, ORDERS_SHOWN_MAX).await?;
         Ok(UserDetails {

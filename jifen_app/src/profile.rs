@@ -36,12 +36,9 @@ impl App {
     /// The user behind a session.
     pub async fn profile(&self, id: UserId) -> Result<Profile> {
         let now = self.now();
-        let mut tx = self.store.read().await?;
-        let user = tx
-            .user(id)
-            .await?
-            .ok_or_else(|| Error::internal(format!("user {id} is gone")))?;
-        let holdings = tx.holdings(user.id.into(), now).await?;
+        let found = self.store.read().await?.user_with_holdings(id, now).await?;
+        let (user, holdings) =
+            found.ok_or_else(|| Error::internal(format!("user {id} is gone")))?;
         Ok(Profile {
             user,
             points: holdings.available,

@@ -2,7 +2,7 @@
 
 use jifen_domain::Points;
 use jifen_domain::user::User;
-use jifen_wechat::miniprogram::{MiniProgram, Session, UserProfile};
+use jifen_wechat::miniprogram::{MiniProgram, OpenDataRefusal, Session, UserProfile};
 use jifen_wechat::{ApiError, RefusalKind};
 
 use crate::App;
@@ -134,6 +134,11 @@ pub(crate) fn login_refused(error: ApiError) -> Error {
         (_, Some(RefusalKind::CodeInvalid | RefusalKind::CodeUsed)) => {
             Error::invalid("code", NEW_CODE)
         }
+        // The openid sent along with a phone button's code is ours to know; it is the code that does not fit it.
+        (_, Some(RefusalKind::OpenidUnknown)) => Error::invalid(
+            "code",
+            Text::new("属于另一个用户", "belongs to another user"),
+        ),
         (ApiError::Argument { .. }, _) => Error::invalid("code", NEW_CODE),
         (_, Some(RefusalKind::UserBlocked)) => Error::Forbidden(Text::new(
             "微信已限制该用户登录",
@@ -154,16 +159,39 @@ fn decrypt(
     let EncryptedProfile { encrypted_data, iv } = encrypted;
     mini_program
         .decrypt_user_profile(&session.session_key, encrypted_data, iv, &session.openid)
-        .map_err(|refusal| {
-            let text = Text::owned(
-                format!("无法解密（{refusal}），请先调用 wx.login，再调用 wx.getUserProfile"),
-                format!(
-                    "cannot be decrypted ({refusal}): call wx.login first, then wx.getUserProfile"
-                ),
-            );
-            Error::Invalid {
-                field: "encryptedData",
-                text,
-            }
-        })
+        .map_err(profile_refused)
+}
+
+fn profile_refused(refusal: OpenDataRefusal) -> Error {
+    let (field, text) = match refusal {
+        // WeChat's own answer is broken: the client cannot do anything about it.
+        OpenDataRefusal::SessionKey => return Error::wechat(refusal),
+        OpenDataRefusal::Iv => (
+            "iv",
+            Text::new("须为 16 字节的 base64", "must be the base64 of 16 bytes"),
+        ),
+        OpenDataRefusal::Ciphertext => (
+            "encryptedData",
+            Text::new(
+                "须为 wx.getUserProfile 的加密数据（base64）",
+                "must be the encrypted data of wx.getUserProfile, as base64",
+            ),
+        ),
+        OpenDataRefusal::OtherApp => (
+            "encryptedData",
+            Text::new("属于另一个小程序", "was made for another mini program"),
+        ),
+        OpenDataRefusal::OtherUser => (
+            "encryptedData",
+            Text::new("属于另一个用户", "belongs to another user"),
+        ),
+        OpenDataRefusal::Decrypt | OpenDataRefusal::Content | OpenDataRefusal::Age => (
+            "encryptedData",
+            Text::new(
+                "无法解密，请先调用 wx.login，再调用 wx.getUserProfile",
+                "cannot be decrypted: call wx.login first, then wx.getUserProfile",
+            ),
+        ),
+    };
+    Error::Invalid { field, text }
 }

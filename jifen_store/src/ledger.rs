@@ -198,7 +198,7 @@ impl Tx {
                 "SELECT CAST(COALESCE(SUM(remaining), 0) AS BIGINT), MIN(expires_at) FROM lots \
                  WHERE account_id = $1 AND remaining > 0 AND (expires_at IS NULL OR expires_at > $2)",
                 &[id.0.into(), now.micros().into()],
-                |row| Ok(Holdings { available: points(row.get(0)?)?, next_expiry: time(row, 1)? }),
+                |row| read_holdings(row, 0),
             )
             .await?;
         Ok(holdings.unwrap_or_default())
@@ -332,6 +332,14 @@ impl Tx {
             .await?;
         Ok(inserted == 1)
     }
+}
+
+/// Points that can be spent and their earliest expiry, from two columns that follow each other.
+pub(crate) fn read_holdings(row: &Row<'_>, first: usize) -> Result<Holdings> {
+    Ok(Holdings {
+        available: points(row.get(first)?)?,
+        next_expiry: time(row, first + 1)?,
+    })
 }
 
 fn read_lot(row: &Row<'_>) -> Result<Lot> {

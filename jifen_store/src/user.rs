@@ -4,7 +4,8 @@ use jifen_domain::user::User;
 use jifen_domain::{AccountId, Time, UserId};
 
 use crate::engine::Row;
-use crate::{Result, Tx};
+use crate::ledger::read_holdings;
+use crate::{Holdings, Result, Tx};
 
 /// How a user is found in a list of the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +79,24 @@ impl Tx {
              FROM users a JOIN users u ON u.id = COALESCE(a.merged_into, a.id) WHERE a.id = $1",
             &[id.0.into()],
             read_user,
+        )
+        .await
+    }
+
+    /// As [`Tx::user`], with what the person's account holds at `now`.
+    pub async fn user_with_holdings(
+        &mut self,
+        id: UserId,
+        now: Time,
+    ) -> Result<Option<(User, Holdings)>> {
+        self.fetch_optional(
+            "SELECT u.id, u.nickname, u.avatar_url, u.unionid, u.phone, u.email, u.created_at, \
+             CAST(COALESCE(SUM(l.remaining), 0) AS BIGINT), MIN(l.expires_at) \
+             FROM users a JOIN users u ON u.id = COALESCE(a.merged_into, a.id) LEFT JOIN lots l \
+             ON l.account_id = u.id AND l.remaining > 0 AND (l.expires_at IS NULL OR l.expires_at > $1) \
+             WHERE a.id = $2 GROUP BY u.id",
+            &[now.micros().into(), id.0.into()],
+            |row| Ok((read_user(row)?, read_holdings(row, 7)?)),
         )
         .await
     }

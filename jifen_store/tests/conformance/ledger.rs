@@ -5,7 +5,7 @@ use jifen_store::{ChargeRecord, Consumption, Error, Holdings, Tx};
 
 use crate::samples::{
     account, add_users, api_key, at, call, charge, credential, findings, gift, give, merge, order,
-    payment, points, settle,
+    payment, points, settle, user,
 };
 
 on_both_engines! {
@@ -201,7 +201,11 @@ async fn holdings_never_count_expired_points(store: &TestStore) {
     ] {
         let holdings = tx.holdings(AccountId(1), at(second)).await.unwrap();
         assert_eq!(holdings, expected, "{second}");
+        let person = tx.user_with_holdings(UserId(1), at(second)).await.unwrap();
+        assert_eq!(person, Some((user(1), expected)), "{second}");
     }
+    let nobody = tx.user_with_holdings(UserId(9), at(0)).await.unwrap();
+    assert_eq!(nobody, None);
     drop(tx);
     // A lot that is spent no longer has an expiry.
     charge(store, 1, 20, call("k"), at(0)).await.unwrap();
