@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params_from_iter};
 
 use super::error::{Error, Result};
@@ -126,6 +127,10 @@ fn connect(path: &Path, busy: Duration) -> Result<Connection> {
     };
     let connection = Connection::open_with_flags(path, flags).map_err(unavailable)?;
     connection.busy_timeout(busy).map_err(unavailable)?;
+    // Statements are planned once, not again for each value bound to them.
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .map_err(unavailable)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     let journal: String = connection
         .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
