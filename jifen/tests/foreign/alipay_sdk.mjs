@@ -97,7 +97,7 @@ async function payments(kit, sandbox, sdk) {
   assert.equal((await call('alipay.trade.query', { outTradeNo: unpaid })).tradeStatus, 'TRADE_CLOSED');
 
   await control('/alipay/settings', 'PATCH', { bill_at_once: true });
-  const billDate = new Date(Date.now() + 8 * 3600_000).toISOString().slice(0, 10);
+  const billDate = trade.sendPayDate.slice(0, 10);
   const bill = await call('alipay.data.dataservice.bill.downloadurl.query', { billType: 'trade', billDate });
   const archive = Buffer.from(await (await fetch(bill.billDownloadUrl)).arrayBuffer());
   assert.equal(archive.subarray(0, 2).toString(), 'PK');

@@ -133,7 +133,7 @@ def payments(kit, sandbox, sdk, notification_key):
     ok(sdk.close(unpaid), 204)
     equal(ok(sdk.query(out_trade_no=unpaid))["trade_state"], "CLOSED")
 
-    bill = ok(sdk.trade_bill(bill_date=datetime.now(BEIJING).date().isoformat()))
+    bill = ok(sdk.trade_bill(bill_date=trade["success_time"][:10]))
     status, archive = sdk.download_bill(bill["download_url"])
     equal(status, 200)
     assert paid in gzip.decompress(archive).decode(), "the bill lacks the payment"

@@ -8,10 +8,11 @@ use std::time::Duration;
 use jifen::instance;
 use jifen_sandbox::Sandbox;
 use jifen_store::testing::{TestStore, fresh};
-use jifen_store::{Engine, StoreConfig};
-use secrecy::ExposeSecret as _;
+use jifen_store::Engine;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+
+use crate::world::database_url;
 
 const ROUNDS: u64 = 50;
 const BUYERS: usize = 6;
@@ -132,7 +133,7 @@ impl Stage {
         for provider in ["wechat-pay", "alipay"] {
             let url = format!("{}/sandbox/api/{provider}/transactions", self.sandbox);
             let list: Value = serde_json::from_str(&self.http.get(url).send().await.unwrap().text().await.unwrap()).unwrap();
-            let paid = list.as_array().unwrap().iter().filter(|payment| payment["state"] == "paid");
+            let paid = list.as_array().unwrap().iter().filter(|payment| payment["state"] == "SUCCESS" || payment["state"] == "TRADE_SUCCESS");
             orders.extend(paid.map(|payment| payment["out_trade_no"].as_str().unwrap().to_owned()));
         }
         orders
@@ -182,12 +183,5 @@ impl Buyer {
         let request = self.http.post(url).header("content-type", "application/json").body(body.to_string());
         let request = if token.is_empty() { request } else { request.header("authorization", format!("Bearer {token}")) };
         serde_json::from_str(&request.send().await.ok()?.text().await.ok()?).ok()
-    }
-}
-
-fn database_url(config: &StoreConfig) -> String {
-    match config {
-        StoreConfig::Sqlite { path } => path.to_string_lossy().into_owned(),
-        StoreConfig::Postgres { url, .. } => url.expose_secret().to_owned(),
     }
 }

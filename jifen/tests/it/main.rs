@@ -3,7 +3,15 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+mod callbacks;
+mod commands;
 mod crash;
+mod foreign;
 mod journeys;
+mod mall;
+mod metering;
 mod money;
+mod pay;
+mod service;
+mod third_party_page;
 mod world;

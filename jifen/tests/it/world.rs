@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use jifen::config::Config;
 use jifen::{development, instance};
 use jifen_app::{App, Environment, SystemEnvironment};
-use jifen_domain::Time;
+use jifen_domain::{Time, UserId};
 use jifen_sandbox::Sandbox;
 use jifen_store::testing::{TestStore, fresh};
-use jifen_store::{Engine, Store};
+use jifen_store::{Engine, Store, StoreConfig};
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -35,6 +36,19 @@ macro_rules! on_both_engines {
     };
 }
 pub(crate) use on_both_engines;
+
+/// The same for what does not depend on the engine: on SQLite only.
+macro_rules! on_sqlite {
+    ($($name:ident),+ $(,)?) => {
+        $(mod $name {
+            #[tokio::test]
+            async fn sqlite() {
+                super::$name($crate::world::World::start(jifen_store::Engine::Sqlite).await).await;
+            }
+        })+
+    };
+}
+pub(crate) use on_sqlite;
 
 /// A mall, its database, and the providers it believes in.
 pub(crate) struct World {
@@ -99,6 +113,11 @@ impl World {
         self.store.store()
     }
 
+    /// What another process needs to open the same database.
+    pub(crate) fn database_url(&self) -> String {
+        database_url(self.store.config())
+    }
+
     /// A change behind the mall's back.
     pub(crate) async fn raw(&self, sql: &str) {
         self.store.raw(sql).await;
@@ -132,9 +151,24 @@ impl World {
         Request(self.http.post(format!("{}{path}", self.mall)).body(body))
     }
 
+    /// The same request to another node.
+    pub(crate) fn get_from(&self, node: &str, path: &str) -> Request {
+        Request(self.http.get(format!("{node}{path}")))
+    }
+
+    pub(crate) fn post_to(&self, node: &str, path: &str, body: &Value) -> Request {
+        let request = self.http.post(format!("{node}{path}")).header("content-type", "application/json");
+        Request(request.body(body.to_string()))
+    }
+
     pub(crate) fn request(&self, method: &str, path: &str) -> Request {
+        self.request_at(&self.mall, method, path)
+    }
+
+    /// A request to another node.
+    pub(crate) fn request_at(&self, node: &str, method: &str, path: &str) -> Request {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
-        Request(self.http.request(method, format!("{}{path}", self.mall)))
+        Request(self.http.request(method, format!("{node}{path}")))
     }
 
     /// A call of the sandbox's control API; it must succeed.
@@ -147,6 +181,12 @@ impl World {
 
     pub(crate) async fn sandbox_patch(&self, path: &str, body: &Value) {
         let request = self.http.patch(format!("{}/sandbox/api{path}", self.sandbox));
+        let answer = Request(request.header("content-type", "application/json").body(body.to_string())).send().await;
+        assert!(answer.status < 300, "sandbox {path}: {} {}", answer.status, answer.text);
+    }
+
+    pub(crate) async fn sandbox_put(&self, path: &str, body: &Value) {
+        let request = self.http.put(format!("{}/sandbox/api{path}", self.sandbox));
         let answer = Request(request.header("content-type", "application/json").body(body.to_string())).send().await;
         assert!(answer.status < 300, "sandbox {path}: {} {}", answer.status, answer.text);
     }
@@ -235,6 +275,34 @@ impl World {
         (answer.body["data"].as_str().unwrap().to_owned(), cookie)
     }
 
+    /// Scans a login QR code, and WeChat tells the mall.
+    pub(crate) async fn scan(&self, person: &str, ticket: &str) {
+        self.sandbox_post(&format!("/people/{person}/scan"), &json!({ "ticket": ticket })).await;
+        self.deliver_notifications().await;
+    }
+
+    /// Logs in on the web: the openid that `check_login` tells, and the session cookie (`name=value`).
+    pub(crate) async fn web_login(&self, person: &str) -> (String, String) {
+        let (ticket, browser) = self.qr_ticket().await;
+        self.scan(person, &ticket).await;
+        let check = self.get(&format!("/api/v1/login/check_login?ticket={}", encode(&ticket)));
+        let login = check.header("cookie", &browser).send().await;
+        assert_eq!(login.body["code"], "0000", "{}", login.text);
+        let cookie = login.header("set-cookie").split(';').next().unwrap().to_owned();
+        (login.body["data"].as_str().unwrap().to_owned(), cookie)
+    }
+
+    /// The user an openid belongs to.
+    pub(crate) async fn user_of(&self, openid: &str) -> UserId {
+        self.store().read().await.unwrap().user_by_any_openid(openid).await.unwrap().unwrap().id
+    }
+
+    /// The same; the session in the browser's cookie.
+    pub(crate) async fn log_in_on_the_web(&self, person: &str) -> Token {
+        let (_, cookie) = self.web_login(person).await;
+        Token(cookie.strip_prefix("jifen_session=").unwrap().to_owned())
+    }
+
     pub(crate) async fn check_login(&self, ticket: &str) -> Answer {
         self.get(&format!("/api/v1/login/check_login?ticket={}", encode(ticket))).send().await
     }
@@ -270,9 +338,13 @@ impl World {
 pub(crate) struct Token(pub(crate) String);
 
 /// A request under construction.
-pub(crate) struct Request(reqwest::RequestBuilder);
+pub(crate) struct Request(pub(crate) reqwest::RequestBuilder);
 
 impl Request {
+    pub(crate) fn body(self, json: &str) -> Self {
+        Self(self.0.header("content-type", "application/json").body(json.to_owned()))
+    }
+
     pub(crate) fn token(self, token: &Token) -> Self {
         self.header("authorization", &format!("Bearer {}", token.0))
     }
@@ -410,6 +482,14 @@ fn start_sandbox(config: &Config, clock: Arc<TestClock>, listener: TcpListener) 
 
 async fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.unwrap()
+}
+
+/// As the configuration writes it.
+pub(crate) fn database_url(config: &StoreConfig) -> String {
+    match config {
+        StoreConfig::Sqlite { path } => path.to_string_lossy().into_owned(),
+        StoreConfig::Postgres { url, .. } => url.expose_secret().to_owned(),
+    }
 }
 
 fn attribute(html: &str, name: &str) -> Option<String> {

@@ -1,0 +1,4 @@
+//! What WeChat calls.
+
+mod wechat_pay;
+mod weixin_portal;

@@ -1,0 +1,3 @@
+//! What gateways call.
+
+mod charges;

@@ -1,0 +1,4 @@
+//! The pay document's own URLs.
+
+mod alipay;
+mod login;
