@@ -4,7 +4,7 @@ use std::fmt;
 
 use jifen_sandbox::Kit;
 
-use crate::config::{Config, RequireLogin, SandboxMode, text_or_file};
+use crate::config::{Alipay, Config, RequireLogin, SandboxMode, text_or_file};
 use crate::development;
 
 /// One mistake.
@@ -29,6 +29,7 @@ const SECRET_CHARS_MIN: usize = 32;
 pub fn mistakes(config: &Config) -> Vec<Mistake> {
     let mut found = Mistakes(Vec::new());
     found.limits(config);
+    found.texts(config);
     found.completeness(config);
     found.urls(config);
     if !config.is_development() {
@@ -41,7 +42,10 @@ struct Mistakes(Vec<Mistake>);
 
 impl Mistakes {
     fn add(&mut self, key: &'static str, problem: impl Into<String>) {
-        self.0.push(Mistake { key, problem: problem.into() });
+        self.0.push(Mistake {
+            key,
+            problem: problem.into(),
+        });
     }
 
     fn unless(&mut self, holds: bool, key: &'static str, problem: &str) {
@@ -52,37 +56,98 @@ impl Mistakes {
 
     fn limits(&mut self, config: &Config) {
         let server = &config.server;
-        self.unless((1_024..=16 << 20).contains(&server.body_bytes_max), "server.body_bytes_max", "must be 1024 to 16777216");
-        self.unless((1..=600).contains(&server.request_timeout_seconds), "server.request_timeout_seconds", "must be 1 to 600");
+        let size = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        for (key, number, range) in [
+            (
+                "server.body_bytes_max",
+                size(server.body_bytes_max),
+                1_024..=16 << 20,
+            ),
+            (
+                "server.request_timeout_seconds",
+                server.request_timeout_seconds,
+                1..=600,
+            ),
+            (
+                "server.header_read_timeout_seconds",
+                server.header_read_timeout_seconds,
+                1..=600,
+            ),
+            (
+                "server.concurrency_max",
+                size(server.concurrency_max),
+                1..=100_000,
+            ),
+            (
+                "server.connections_max",
+                size(server.connections_max),
+                1..=1_000_000,
+            ),
+            (
+                "server.drain_delay_seconds",
+                server.drain_delay_seconds,
+                0..=600,
+            ),
+            (
+                "server.shutdown_timeout_seconds",
+                server.shutdown_timeout_seconds,
+                1..=600,
+            ),
+            (
+                "database.pool_size_max",
+                size(config.database.pool_size_max),
+                1..=1_000,
+            ),
+            (
+                "official_account.login_qr_seconds",
+                config.official_account.login_qr_seconds.into(),
+                60..=2_592_000,
+            ),
+            (
+                "sandbox.time_compression",
+                config.sandbox.time_compression.into(),
+                1..=100_000,
+            ),
+        ] {
+            if !range.contains(&number) {
+                self.add(key, format!("must be {} to {}", range.start(), range.end()));
+            }
+        }
+    }
+
+    fn texts(&mut self, config: &Config) {
+        let server = &config.server;
         self.unless(
-            (1..=600).contains(&server.header_read_timeout_seconds),
-            "server.header_read_timeout_seconds",
-            "must be 1 to 600",
+            !config.database.url.trim().is_empty(),
+            "database.url",
+            "must name a file or a PostgreSQL server",
         );
-        self.unless((1..=100_000).contains(&server.concurrency_max), "server.concurrency_max", "must be 1 to 100000");
-        self.unless((1..=1_000_000).contains(&server.connections_max), "server.connections_max", "must be 1 to 1000000");
-        self.unless((0..=600).contains(&server.drain_delay_seconds), "server.drain_delay_seconds", "must be 0 to 600");
-        self.unless((1..=600).contains(&server.shutdown_timeout_seconds), "server.shutdown_timeout_seconds", "must be 1 to 600");
-        self.unless((1..=1_000).contains(&config.database.pool_size_max), "database.pool_size_max", "must be 1 to 1000");
-        self.unless(!config.database.url.trim().is_empty(), "database.url", "must name a file or a PostgreSQL server");
+        let level = config
+            .log
+            .level
+            .parse::<tracing_subscriber::filter::LevelFilter>();
         self.unless(
-            (60..=2_592_000).contains(&config.official_account.login_qr_seconds),
-            "official_account.login_qr_seconds",
-            "must be 60 to 2592000 (30 days)",
+            level.is_ok(),
+            "log.level",
+            "must be error, warn, info, debug or trace",
         );
-        self.unless((1..=100_000).contains(&config.sandbox.time_compression), "sandbox.time_compression", "must be 1 to 100000");
-        let level = config.log.level.parse::<tracing_subscriber::filter::LevelFilter>();
-        self.unless(level.is_ok(), "log.level", "must be error, warn, info, debug or trace");
-        if !config.server.secret.is_empty() {
-            let long_enough = config.server.secret.chars().count() >= SECRET_CHARS_MIN;
-            self.unless(long_enough, "server.secret", "must have at least 32 characters: `openssl rand -hex 32` makes one");
+        if !server.secret.is_empty() {
+            let long_enough = server.secret.chars().count() >= SECRET_CHARS_MIN;
+            self.unless(
+                long_enough,
+                "server.secret",
+                "must have at least 32 characters: `openssl rand -hex 32` makes one",
+            );
         }
     }
 
     /// A provider is configured wholly or not at all.
     fn completeness(&mut self, config: &Config) {
         let mini_program = &config.mini_program;
-        self.whole(&[("mini_program.app_id", &mini_program.app_id), ("mini_program.app_secret", &mini_program.app_secret)]);
+        self.whole(&[
+            ("mini_program.app_id", &mini_program.app_id),
+            ("mini_program.app_secret", &mini_program.app_secret),
+        ]);
         let account = &config.official_account;
         self.whole(&[
             ("official_account.app_id", &account.app_id),
@@ -90,40 +155,83 @@ impl Mistakes {
             ("official_account.token", &account.token),
         ]);
         let pay = &config.wechat_pay;
-        let pay_key = self.read("wechat_pay.private_key_file", &pay.private_key, &pay.private_key_file);
+        let pay_key = self.read(
+            "wechat_pay.private_key_file",
+            &pay.private_key,
+            &pay.private_key_file,
+        );
         self.whole(&[
             ("wechat_pay.mch_id", &pay.mch_id),
             ("wechat_pay.merchant_serial", &pay.merchant_serial),
             ("wechat_pay.private_key_file", &pay_key),
             ("wechat_pay.api_v3_key", &pay.api_v3_key),
         ]);
-        let public_key = self.read("wechat_pay.public_key_file", &pay.public_key, &pay.public_key_file);
-        self.whole(&[("wechat_pay.public_key_id", &pay.public_key_id), ("wechat_pay.public_key_file", &public_key)]);
+        let public_key = self.read(
+            "wechat_pay.public_key_file",
+            &pay.public_key,
+            &pay.public_key_file,
+        );
+        self.whole(&[
+            ("wechat_pay.public_key_id", &pay.public_key_id),
+            ("wechat_pay.public_key_file", &public_key),
+        ]);
         if !pay.mch_id.is_empty() && mini_program.app_id.is_empty() {
-            self.add("mini_program.app_id", "is needed for WeChat Pay: payments are made in the mini program");
+            self.add(
+                "mini_program.app_id",
+                "is needed for WeChat Pay: payments are made in the mini program",
+            );
         }
-        let alipay = &config.alipay;
-        let alipay_key = self.read("alipay.private_key_file", &alipay.private_key, &alipay.private_key_file);
-        self.whole(&[("alipay.app_id", &alipay.app_id), ("alipay.private_key_file", &alipay_key)]);
-        let alipay_public_key = self.read("alipay.public_key_file", &alipay.public_key, &alipay.public_key_file);
-        let certificates = [
-            ("alipay.app_certificate_file", &alipay.app_certificate_file),
-            ("alipay.alipay_certificate_file", &alipay.alipay_certificate_file),
-            ("alipay.root_certificate_file", &alipay.root_certificate_file),
-        ];
-        self.whole(&certificates.map(|(key, file)| (key, file.as_str())));
-        if !alipay.app_id.is_empty() && alipay_public_key.is_empty() && certificates[0].1.is_empty() {
-            self.add("alipay.public_key_file", "is missing: Alipay's public key, or the three certificates instead");
-        }
+        self.alipay_completeness(&config.alipay);
         let mail = &config.mail;
         self.whole(&[("mail.smtp_url", &mail.smtp_url), ("mail.from", &mail.from)]);
         if !mail.from.is_empty() && mail.from.parse::<lettre::message::Mailbox>().is_err() {
-            self.add("mail.from", "is not an address such as \"Jifen <noreply@example.com>\"");
+            self.add(
+                "mail.from",
+                "is not an address such as \"Jifen <noreply@example.com>\"",
+            );
+        }
+    }
+
+    fn alipay_completeness(&mut self, alipay: &Alipay) {
+        let alipay_key = self.read(
+            "alipay.private_key_file",
+            &alipay.private_key,
+            &alipay.private_key_file,
+        );
+        self.whole(&[
+            ("alipay.app_id", &alipay.app_id),
+            ("alipay.private_key_file", &alipay_key),
+        ]);
+        let alipay_public_key = self.read(
+            "alipay.public_key_file",
+            &alipay.public_key,
+            &alipay.public_key_file,
+        );
+        let certificates = [
+            ("alipay.app_certificate_file", &alipay.app_certificate_file),
+            (
+                "alipay.alipay_certificate_file",
+                &alipay.alipay_certificate_file,
+            ),
+            (
+                "alipay.root_certificate_file",
+                &alipay.root_certificate_file,
+            ),
+        ];
+        self.whole(&certificates.map(|(key, file)| (key, file.as_str())));
+        if !alipay.app_id.is_empty() && alipay_public_key.is_empty() && certificates[0].1.is_empty()
+        {
+            self.add(
+                "alipay.public_key_file",
+                "is missing: Alipay's public key, or the three certificates instead",
+            );
         }
     }
 
     fn whole(&mut self, settings: &[(&'static str, &str)]) {
-        let Some((given, _)) = settings.iter().find(|(_, value)| !value.is_empty()) else { return };
+        let Some((given, _)) = settings.iter().find(|(_, value)| !value.is_empty()) else {
+            return;
+        };
         for (key, value) in settings {
             if value.is_empty() {
                 self.add(key, format!("is missing, although {given} is set"));
@@ -141,8 +249,14 @@ impl Mistakes {
     fn urls(&mut self, config: &Config) {
         let urls = [
             ("mini_program.api_base", &config.mini_program.api_base),
-            ("official_account.api_base", &config.official_account.api_base),
-            ("official_account.image_base", &config.official_account.image_base),
+            (
+                "official_account.api_base",
+                &config.official_account.api_base,
+            ),
+            (
+                "official_account.image_base",
+                &config.official_account.image_base,
+            ),
             ("wechat_pay.api_base", &config.wechat_pay.api_base),
             ("alipay.gateway", &config.alipay.gateway),
             ("alipay.return_url", &config.alipay.return_url),
@@ -153,13 +267,27 @@ impl Mistakes {
             if is_optional && url.is_empty() {
                 continue;
             }
-            let parsed = url::Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+            let parsed = url::Url::parse(url)
+                .ok()
+                .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
             match parsed {
-                None => self.add(key, format!("{url:?} is not a URL such as https://api.example.com")),
-                Some(url) => self.unless(url.query().is_none(), key, "must have no query: providers refuse it"),
+                None => self.add(
+                    key,
+                    format!("{url:?} is not a URL such as https://api.example.com"),
+                ),
+                Some(url) => self.unless(
+                    url.query().is_none(),
+                    key,
+                    "must have no query: providers refuse it",
+                ),
             }
         }
-        for origin in config.server.cors_origins.iter().filter(|origin| *origin != "*") {
+        for origin in config
+            .server
+            .cors_origins
+            .iter()
+            .filter(|origin| *origin != "*")
+        {
             if let Err(error) = jifen_http::Origin::parse(origin) {
                 self.add("server.cors_origins", error.to_string());
             }
@@ -169,7 +297,10 @@ impl Mistakes {
     fn production(&mut self, config: &Config) {
         let server = &config.server;
         if server.secret.is_empty() || server.secret == development::SECRET {
-            self.add("server.secret", "must be a secret of your own in production: `openssl rand -hex 32` makes one");
+            self.add(
+                "server.secret",
+                "must be a secret of your own in production: `openssl rand -hex 32` makes one",
+            );
         }
         self.unless(
             !server.cors_origins.iter().any(|origin| origin == "*"),
@@ -181,10 +312,22 @@ impl Mistakes {
             "server.public_base_url",
             "must be the https address under which browsers and the providers reach the mall",
         );
-        self.unless(config.sandbox.mode == SandboxMode::Off, "sandbox.mode", "must be \"off\" in production");
-        let providers = [&config.mini_program.app_id, &config.official_account.app_id, &config.wechat_pay.mch_id, &config.alipay.app_id];
+        self.unless(
+            config.sandbox.mode == SandboxMode::Off,
+            "sandbox.mode",
+            "must be \"off\" in production",
+        );
+        let providers = [
+            &config.mini_program.app_id,
+            &config.official_account.app_id,
+            &config.wechat_pay.mch_id,
+            &config.alipay.app_id,
+        ];
         if providers.iter().all(|id| id.is_empty()) {
-            self.add("mini_program", "no provider is configured: nobody could log in or pay");
+            self.add(
+                "mini_program",
+                "no provider is configured: nobody could log in or pay",
+            );
         }
         self.unless(
             config.alipay.require_login != RequireLogin::No,
@@ -198,17 +341,24 @@ impl Mistakes {
         let (account, pay, alipay) = (&config.official_account, &config.wechat_pay, &config.alipay);
         let pay_key = text_or_file(&pay.private_key, &pay.private_key_file).unwrap_or_default();
         let public_key = text_or_file(&pay.public_key, &pay.public_key_file).unwrap_or_default();
-        let certificate = text_or_file(&pay.platform_certificate, &pay.platform_certificate_file).unwrap_or_default();
-        let alipay_key = text_or_file(&alipay.private_key, &alipay.private_key_file).unwrap_or_default();
-        let alipay_public_key = text_or_file(&alipay.public_key, &alipay.public_key_file).unwrap_or_default();
-        let alipay_certificate = text_or_file("", &alipay.alipay_certificate_file).unwrap_or_default();
+        let certificate = text_or_file(&pay.platform_certificate, &pay.platform_certificate_file)
+            .unwrap_or_default();
+        let alipay_key =
+            text_or_file(&alipay.private_key, &alipay.private_key_file).unwrap_or_default();
+        let alipay_public_key =
+            text_or_file(&alipay.public_key, &alipay.public_key_file).unwrap_or_default();
+        let alipay_certificate =
+            text_or_file("", &alipay.alipay_certificate_file).unwrap_or_default();
         for (key, value) in [
             ("mini_program.app_id", &config.mini_program.app_id),
             ("mini_program.app_secret", &config.mini_program.app_secret),
             ("official_account.app_id", &account.app_id),
             ("official_account.app_secret", &account.app_secret),
             ("official_account.token", &account.token),
-            ("official_account.encoding_aes_key", &account.encoding_aes_key),
+            (
+                "official_account.encoding_aes_key",
+                &account.encoding_aes_key,
+            ),
             ("wechat_pay.mch_id", &pay.mch_id),
             ("wechat_pay.private_key_file", &pay_key),
             ("wechat_pay.api_v3_key", &pay.api_v3_key),
@@ -220,7 +370,10 @@ impl Mistakes {
             ("alipay.alipay_certificate_file", &alipay_certificate),
         ] {
             if !value.is_empty() && Kit::recognizes(value) {
-                self.add(key, "is the sandbox's, which everyone knows: use the one of your own account");
+                self.add(
+                    key,
+                    "is the sandbox's, which everyone knows: use the one of your own account",
+                );
             }
         }
     }
@@ -266,7 +419,15 @@ mod tests {
         config.alipay.app_id = "2021000000000000".into();
         config.mail.from = "nobody".into();
         let told = told(&config).join("\n");
-        for key in ["merchant_serial", "private_key_file", "api_v3_key", "mini_program.app_id", "alipay.public_key_file", "mail.smtp_url", "mail.from"] {
+        for key in [
+            "merchant_serial",
+            "private_key_file",
+            "api_v3_key",
+            "mini_program.app_id",
+            "alipay.public_key_file",
+            "mail.smtp_url",
+            "mail.from",
+        ] {
             assert!(told.contains(key), "{key} is not named in:\n{told}");
         }
     }

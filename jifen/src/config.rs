@@ -195,9 +195,14 @@ pub struct Mail {
 impl Config {
     /// The defaults, over them `file`, over that the environment.
     pub fn load(file: Option<&Path>) -> anyhow::Result<Self> {
-        let mut sources = config::Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
+        let mut sources =
+            config::Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
         if let Some(file) = file {
-            anyhow::ensure!(file.exists(), "there is no configuration file {}", file.display());
+            anyhow::ensure!(
+                file.exists(),
+                "there is no configuration file {}",
+                file.display()
+            );
             sources = sources.add_source(File::new(&file.to_string_lossy(), FileFormat::Toml));
         }
         let environment = Environment::with_prefix("JIFEN")
@@ -206,13 +211,20 @@ impl Config {
             .list_separator(",")
             .with_list_parse_key("server.cors_origins")
             .try_parsing(true);
-        let settings = sources.add_source(environment).build().context("the configuration cannot be read")?;
-        settings.try_deserialize().context("the configuration is not right (config.default.toml documents every key)")
+        let settings = sources
+            .add_source(environment)
+            .build()
+            .context("the configuration cannot be read")?;
+        settings
+            .try_deserialize()
+            .context("the configuration is not right (config.default.toml documents every key)")
     }
 
     /// The development profile as it comes, for instances that are thrown away.
     pub fn development() -> anyhow::Result<Self> {
-        let defaults = config::Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml)).build()?;
+        let defaults = config::Config::builder()
+            .add_source(File::from_str(DEFAULTS, FileFormat::Toml))
+            .build()?;
         Ok(defaults.try_deserialize()?)
     }
 
@@ -240,9 +252,14 @@ impl Config {
         let url = &self.database.url;
         if is_postgres(url) {
             let url = url.clone().into();
-            jifen_store::StoreConfig::Postgres { url, pool_size_max: self.database.pool_size_max }
+            jifen_store::StoreConfig::Postgres {
+                url,
+                pool_size_max: self.database.pool_size_max,
+            }
         } else {
-            jifen_store::StoreConfig::Sqlite { path: PathBuf::from(url) }
+            jifen_store::StoreConfig::Sqlite {
+                path: PathBuf::from(url),
+            }
         }
     }
 

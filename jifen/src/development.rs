@@ -35,8 +35,14 @@ fn connect_sandbox(config: &mut Config) {
         fill(&mut account.app_id, kit.official_account_appid);
         fill(&mut account.app_secret, kit.official_account_secret);
         fill(&mut account.token, kit.official_account_token);
-        fill(&mut account.encoding_aes_key, kit.official_account_encoding_aes_key);
-        fill(&mut account.login_template_id, kit.official_account_template_id);
+        fill(
+            &mut account.encoding_aes_key,
+            kit.official_account_encoding_aes_key,
+        );
+        fill(
+            &mut account.login_template_id,
+            kit.official_account_template_id,
+        );
         fill(&mut account.api_base, &base);
         fill(&mut account.image_base, &base);
         // The sandbox's pages switch between the modes.
@@ -50,7 +56,10 @@ fn connect_sandbox(config: &mut Config) {
         fill(&mut pay.api_v3_key, kit.api_v3_key);
         fill(&mut pay.public_key_id, kit.wechat_pay_public_key_id);
         fill(&mut pay.public_key, kit.wechat_pay_public_key);
-        fill(&mut pay.platform_certificate, kit.wechat_pay_platform_certificate);
+        fill(
+            &mut pay.platform_certificate,
+            kit.wechat_pay_platform_certificate,
+        );
         fill(&mut pay.api_base, &base);
     }
     let alipay = &mut config.alipay;
@@ -87,27 +96,52 @@ pub async fn seed(app: &App) -> Result<()> {
     Ok(tx.commit().await?)
 }
 
-fn demo_packages() -> Vec<Package> {
-    let rows: [(&str, &str, i64, i64, i64, bool, &str, Option<i64>); 4] = [
-        ("100001", "体验包 100 点", 100, 168, 200, false, "首次体验 / to try", Some(30)),
-        ("100010090091", "标准包 100 点", 100, 168, 168, false, "与体验包同价，一年有效 / a year", Some(365)),
-        ("starter-1000", "进阶包 1000 点", 1_000, 1_500, 1_680, true, "多买多省 / save 11%", Some(365)),
-        ("pro-10000", "专业包 10000 点", 10_000, 12_800, 16_800, false, "永久有效 / never expires", None),
-    ];
-    let package = |(position, row): (i64, (&str, &str, i64, i64, i64, bool, &str, Option<i64>))| {
-        let (id, name, points, price, original_price, is_hot, description, validity_days) = row;
-        Some(Package {
-            id: id.to_owned(),
-            name: name.to_owned(),
-            points: Points::new(points)?,
-            price: Fen::new(price)?,
-            original_price: Fen::new(original_price)?,
-            is_hot,
-            description: description.to_owned(),
-            on_sale: true,
-            position,
-            validity_days,
-        })
-    };
-    (1..).zip(rows).filter_map(package).collect()
+fn demo_packages() -> [Package; 4] {
+    [
+        Package {
+            original_price: fen(200),
+            description: "首次体验 / to try".to_owned(),
+            validity_days: Some(30),
+            ..package("100001", "体验包 100 点", 100, 168)
+        },
+        Package {
+            description: "与体验包同价，一年有效 / a year".to_owned(),
+            validity_days: Some(365),
+            position: 1,
+            ..package("100010090091", "标准包 100 点", 100, 168)
+        },
+        Package {
+            original_price: fen(1_680),
+            is_hot: true,
+            description: "多买多省 / save 11%".to_owned(),
+            validity_days: Some(365),
+            position: 2,
+            ..package("starter-1000", "进阶包 1000 点", 1_000, 1_500)
+        },
+        Package {
+            original_price: fen(16_800),
+            description: "永久有效 / never expires".to_owned(),
+            position: 3,
+            ..package("pro-10000", "专业包 10000 点", 10_000, 12_800)
+        },
+    ]
+}
+
+fn package(id: &str, name: &str, points: i64, price_fen: i64) -> Package {
+    Package {
+        id: id.to_owned(),
+        name: name.to_owned(),
+        points: Points::new(points).expect("a positive constant"),
+        price: fen(price_fen),
+        original_price: fen(price_fen),
+        is_hot: false,
+        description: String::new(),
+        on_sale: true,
+        position: 0,
+        validity_days: None,
+    }
+}
+
+fn fen(amount: i64) -> Fen {
+    Fen::new(amount).expect("a positive constant")
 }

@@ -22,25 +22,48 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens the database, brings its schema up to date, and connects the providers.
 pub async fn open(config: &Config, environment: Arc<dyn Environment>) -> anyhow::Result<App> {
-    let store = Store::open(&config.store()).await.with_context(|| format!("database.url: {}", config.store_for_people()))?;
-    for migration in store.migrate().await.context("the database could not be brought up to date")? {
+    let store = Store::open(&config.store())
+        .await
+        .with_context(|| format!("database.url: {}", config.store_for_people()))?;
+    for migration in store
+        .migrate()
+        .await
+        .context("the database could not be brought up to date")?
+    {
         tracing::info!(migration, "database migrated");
     }
     app(config, environment, store)
 }
 
 /// The mall on a database that is up to date.
-pub fn app(config: &Config, environment: Arc<dyn Environment>, store: Store) -> anyhow::Result<App> {
+pub fn app(
+    config: &Config,
+    environment: Arc<dyn Environment>,
+    store: Store,
+) -> anyhow::Result<App> {
     let http = outgoing_client()?;
     let providers = providers(config, &http, &environment, &store)?;
     let mailer = mailer(config, http)?;
-    let secret = if config.server.secret.is_empty() { development::SECRET } else { &config.server.secret };
-    Ok(App::new(store, environment, settings(config), secret.as_bytes(), providers, mailer))
+    let secret = if config.server.secret.is_empty() {
+        development::SECRET
+    } else {
+        &config.server.secret
+    };
+    Ok(App::new(
+        store,
+        environment,
+        settings(config),
+        secret.as_bytes(),
+        providers,
+        mailer,
+    ))
 }
 
 /// An HTTP client for calls to providers: TLS by aws-lc with built-in roots, no redirects, no proxy.
 pub fn outgoing_client() -> anyhow::Result<reqwest::Client> {
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let roots = rustls::RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -85,7 +108,12 @@ fn providers(
     let mut providers = Providers::default();
     if !config.mini_program.app_id.is_empty() {
         let mini_program = mini_program_config(config)?;
-        let client = MiniProgram::new(mini_program, http.clone(), environment.clone(), Arc::clone(&tokens));
+        let client = MiniProgram::new(
+            mini_program,
+            http.clone(),
+            environment.clone(),
+            Arc::clone(&tokens),
+        );
         providers.mini_program = Some(client);
     }
     if !config.official_account.app_id.is_empty() {
@@ -94,7 +122,11 @@ fn providers(
         providers.official_account = Some(client.context("official_account")?);
     }
     if !config.wechat_pay.mch_id.is_empty() {
-        let client = Pay::new(wechat_pay_config(config)?, http.clone(), environment.clone());
+        let client = Pay::new(
+            wechat_pay_config(config)?,
+            http.clone(),
+            environment.clone(),
+        );
         providers.wechat_pay = Some(client.context("wechat_pay")?);
     }
     if !config.alipay.app_id.is_empty() {
@@ -113,7 +145,11 @@ fn mini_program_config(config: &Config) -> anyhow::Result<MiniProgramConfig> {
 
 fn official_account_config(config: &Config) -> anyhow::Result<OfficialAccountConfig> {
     let section = &config.official_account;
-    let mut client = OfficialAccountConfig::new(&section.app_id, section.app_secret.clone().into(), section.token.clone().into());
+    let mut client = OfficialAccountConfig::new(
+        &section.app_id,
+        section.app_secret.clone().into(),
+        section.token.clone().into(),
+    );
     if !section.encoding_aes_key.is_empty() {
         let previous = &section.previous_encoding_aes_key;
         let previous = (!previous.is_empty()).then(|| previous.clone().into());
@@ -137,9 +173,15 @@ fn wechat_pay_config(config: &Config) -> anyhow::Result<PayConfig> {
     let mut keys = Vec::new();
     if !section.public_key_id.is_empty() {
         let pem = text_or_file(&section.public_key, &section.public_key_file)?;
-        keys.push(PlatformKeyPem::PublicKey { id: section.public_key_id.clone(), pem });
+        keys.push(PlatformKeyPem::PublicKey {
+            id: section.public_key_id.clone(),
+            pem,
+        });
     }
-    let certificate = text_or_file(&section.platform_certificate, &section.platform_certificate_file)?;
+    let certificate = text_or_file(
+        &section.platform_certificate,
+        &section.platform_certificate_file,
+    )?;
     if !certificate.is_empty() {
         keys.push(PlatformKeyPem::Certificate { pem: certificate });
     }
@@ -163,14 +205,24 @@ fn alipay_config(config: &Config) -> anyhow::Result<jifen_alipay::Config> {
     };
     let gateway = url("alipay.gateway", &section.gateway)?;
     let private_key = text_or_file(&section.private_key, &section.private_key_file)?.into();
-    Ok(jifen_alipay::Config::new(gateway, &section.app_id, private_key, key_mode))
+    Ok(jifen_alipay::Config::new(
+        gateway,
+        &section.app_id,
+        private_key,
+        key_mode,
+    ))
 }
 
 fn mailer(config: &Config, http: reqwest::Client) -> anyhow::Result<Mailer> {
     let section = &config.mail;
     if !section.smtp_url.is_empty() {
-        let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(&section.smtp_url).context("mail.smtp_url")?.build();
-        return Ok(Mailer::Smtp { transport, from: section.from.parse().context("mail.from")? });
+        let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(&section.smtp_url)
+            .context("mail.smtp_url")?
+            .build();
+        return Ok(Mailer::Smtp {
+            transport,
+            from: section.from.parse().context("mail.from")?,
+        });
     }
     if !config.is_development() {
         return Ok(Mailer::Disabled);
@@ -180,7 +232,10 @@ fn mailer(config: &Config, http: reqwest::Client) -> anyhow::Result<Mailer> {
         SandboxMode::Inside | SandboxMode::Outside => Some(url("sandbox.listen", &mails)?),
         SandboxMode::Off => None,
     };
-    Ok(Mailer::Development { sandbox_mails_url, http })
+    Ok(Mailer::Development {
+        sandbox_mails_url,
+        http,
+    })
 }
 
 fn url(key: &'static str, text: &str) -> anyhow::Result<Url> {

@@ -1,6 +1,6 @@
 //! Whether the mall is open, and what the operator tells everyone.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jifen_domain::Time;
 use jifen_store::{Maintenance, Notice};
@@ -11,24 +11,37 @@ use crate::error::{Error, Result};
 /// Seconds for which an answer of the database is believed; the mall closes and opens within this time on every node.
 const MAINTENANCE_CACHE_SECONDS: i64 = 1;
 
-/// What was last read, and when.
+/// What was last read.
 #[derive(Default)]
-pub(crate) struct MaintenanceCache(Mutex<Option<(Time, Option<Maintenance>)>>);
+pub(crate) struct MaintenanceCache(Mutex<Option<Known>>);
+
+#[derive(Clone)]
+struct Known {
+    maintenance: Option<Maintenance>,
+    read_at: Time,
+}
 
 impl MaintenanceCache {
-    fn get(&self, now: Time) -> Option<Option<Maintenance>> {
-        let cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (read_at, maintenance) = cached.as_ref()?;
-        let fresh = *read_at <= now && now < read_at.plus_seconds(MAINTENANCE_CACHE_SECONDS);
-        fresh.then(|| maintenance.clone())
+    fn get(&self, now: Time) -> Option<Known> {
+        let known = self.lock().clone()?;
+        let until = known.read_at.plus_seconds(MAINTENANCE_CACHE_SECONDS);
+        (known.read_at <= now && now < until).then_some(known)
     }
 
-    fn put(&self, now: Time, maintenance: Option<Maintenance>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, maintenance));
+    fn put(&self, maintenance: Option<Maintenance>, read_at: Time) {
+        *self.lock() = Some(Known {
+            maintenance,
+            read_at,
+        });
     }
 
     pub(crate) fn clear(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Known>> {
+        // What is in there is replaced whole, so a panic elsewhere leaves nothing half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -37,10 +50,10 @@ impl App {
     pub async fn maintenance(&self) -> Result<Option<Maintenance>> {
         let now = self.now();
         if let Some(known) = self.maintenance_cache.get(now) {
-            return Ok(known);
+            return Ok(known.maintenance);
         }
         let maintenance = self.store.read().await?.maintenance().await?;
-        self.maintenance_cache.put(now, maintenance.clone());
+        self.maintenance_cache.put(maintenance.clone(), now);
         Ok(maintenance)
     }
 

@@ -31,11 +31,21 @@ impl Load {
         let counter = AtomicUsize::new(0);
         let (cpu_before, started) = (mall.cpu_time(), Instant::now());
         let until = started + self.duration;
-        let workers = (0..self.connections).map(|_| worker(self.address, until, &counter, &request));
-        let latencies: Vec<Duration> = futures_util::future::join_all(workers).await.into_iter().flatten().collect();
+        let workers =
+            (0..self.connections).map(|_| worker(self.address, until, &counter, &request));
+        let latencies: Vec<Duration> = futures_util::future::join_all(workers)
+            .await
+            .into_iter()
+            .flatten()
+            .collect();
         let elapsed = started.elapsed();
         eprintln!("{}: {} requests", self.name, latencies.len());
-        let mut measured = Measured { name: self.name, latencies, elapsed, cpu: mall.cpu_time() - cpu_before };
+        let mut measured = Measured {
+            name: self.name,
+            latencies,
+            elapsed,
+            cpu: mall.cpu_time().saturating_sub(cpu_before),
+        };
         measured.latencies.sort_unstable();
         measured
     }
@@ -57,7 +67,12 @@ impl Measured {
     }
 }
 
-async fn worker(address: SocketAddr, until: Instant, counter: &AtomicUsize, request: &impl Fn(usize) -> Vec<u8>) -> Vec<Duration> {
+async fn worker(
+    address: SocketAddr,
+    until: Instant,
+    counter: &AtomicUsize,
+    request: &impl Fn(usize) -> Vec<u8>,
+) -> Vec<Duration> {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
     let mut latencies = Vec::with_capacity(1 << 16);
@@ -75,17 +90,29 @@ async fn worker(address: SocketAddr, until: Instant, counter: &AtomicUsize, requ
 async fn read_answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) {
     buffer.clear();
     loop {
-        assert!(stream.read_buf(buffer).await.unwrap() > 0, "the server closed the connection");
-        let Some(head) = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") else { continue };
+        assert!(
+            stream.read_buf(buffer).await.unwrap() > 0,
+            "the server closed the connection"
+        );
+        let Some(head) = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
+            continue;
+        };
         let text = std::str::from_utf8(&buffer[..head]).unwrap();
-        assert!(text.starts_with("HTTP/1.1 200"), "{}", String::from_utf8_lossy(buffer));
+        assert!(
+            text.starts_with("HTTP/1.1 200"),
+            "{}",
+            String::from_utf8_lossy(buffer)
+        );
         let length = text
             .lines()
             .filter_map(|line| line.split_once(": "))
             .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
             .map_or(0, |(_, value)| value.parse().unwrap());
         while buffer.len() < head + 4 + length {
-            assert!(stream.read_buf(buffer).await.unwrap() > 0, "the server closed the connection");
+            assert!(
+                stream.read_buf(buffer).await.unwrap() > 0,
+                "the server closed the connection"
+            );
         }
         return;
     }

@@ -36,7 +36,11 @@ fn main() {
         return;
     }
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(bench());
 }
 
@@ -55,26 +59,48 @@ async fn bench() {
     let ticket = scanned_ticket(&mall, sandbox).await;
     let signature = raw_signature_micros(sandbox);
 
-    let load = |name| Load { name, address: mall.address, connections: CONNECTIONS, duration: SECONDS };
+    let load = |name| Load {
+        name,
+        address: mall.address,
+        connections: CONNECTIONS,
+        duration: SECONDS,
+    };
     // Everything once to warm up, then for the record.
     load("warm-up").run(&mall, |_| get("/healthz", None)).await;
-    let empty = load("empty request").run(&mall, |_| get("/healthz", None)).await;
-    let info = load("user/info").run(&mall, |n| get("/api/v1/user/info", Some(&tokens[n % tokens.len()].1))).await;
+    let empty = load("empty request")
+        .run(&mall, |_| get("/healthz", None))
+        .await;
+    let info = load("user/info")
+        .run(&mall, |n| {
+            get("/api/v1/user/info", Some(&tokens[n % tokens.len()].1))
+        })
+        .await;
     let path = format!("/api/v1/login/check_login?ticket={ticket}");
     let check = load("check_login").run(&mall, |_| get(&path, None)).await;
-    let order = load("create_pay_order").run(&mall, |n| order(&tokens, n)).await;
-    let empty_again = load("empty request, again").run(&mall, |_| get("/healthz", None)).await;
+    let order = load("create_pay_order")
+        .run(&mall, |n| order(&tokens, n))
+        .await;
+    let empty_again = load("empty request, again")
+        .run(&mall, |_| get("/healthz", None))
+        .await;
     mall.stop().await;
 
-    println!("| what | requests/s | of the empty request | server CPU per request | median | p99 |");
+    println!(
+        "| what | requests/s | of the empty request | server CPU per request | median | p99 |"
+    );
     println!("|---|---|---|---|---|---|");
     for measured in [&empty, &info, &check, &order, &empty_again] {
         println!("{}", row(measured, &empty));
     }
     println!();
     println!("- A raw RSA-2048 signature with the same key: {signature:.0} µs of CPU on one core.");
-    println!("- An order costs {:.2} signatures of server CPU (aim: 1.5 or less).", order.cpu_micros() / signature);
-    println!("- From start to the first answer on a database of {USERS} users: {start_millis} ms (aim: under 100).");
+    println!(
+        "- An order costs {:.2} signatures of server CPU (aim: 1.5 or less).",
+        order.cpu_micros() / signature
+    );
+    println!(
+        "- From start to the first answer on a database of {USERS} users: {start_millis} ms (aim: under 100)."
+    );
     println!("- Memory after {USERS} logins: {memory_megabytes} MB resident (aim: under 60).");
 }
 
@@ -91,7 +117,9 @@ fn row(measured: &Measured, empty: &Measured) -> String {
 }
 
 fn get(path: &str, token: Option<&str>) -> Vec<u8> {
-    let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+    let authorization = token
+        .map(|token| format!("Authorization: Bearer {token}\r\n"))
+        .unwrap_or_default();
     format!("GET {path} HTTP/1.1\r\nHost: jifen\r\n{authorization}\r\n").into_bytes()
 }
 
@@ -113,7 +141,10 @@ fn order(users: &[(String, String)], number: usize) -> Vec<u8> {
 async fn start_sandbox() -> std::net::SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let mut config = jifen_sandbox::Config::new(format!("http://{address}"), instance::outgoing_client().unwrap());
+    let mut config = jifen_sandbox::Config::new(
+        format!("http://{address}"),
+        instance::outgoing_client().unwrap(),
+    );
     config.limits.people_max = USERS + 10;
     config.limits.codes_max = USERS + 10;
     tokio::spawn(Sandbox::new(config).serve(listener, std::future::pending()));
@@ -132,7 +163,10 @@ async fn log_everyone_in(mall: &Mall, sandbox: std::net::SocketAddr) -> Vec<(Str
         let url = format!("http://{}/api/v1/auth/wechat-login", mall.address);
         let answer = post(&http, &url, &json!({ "code": login["code"] })).await;
         let text = |value: &Value| value.as_str().expect("a login").to_owned();
-        users.push((text(&answer["data"]["userInfo"]["userId"]), text(&answer["data"]["token"])));
+        users.push((
+            text(&answer["data"]["userInfo"]["userId"]),
+            text(&answer["data"]["token"]),
+        ));
     }
     users
 }
@@ -142,17 +176,36 @@ async fn scanned_ticket(mall: &Mall, sandbox: std::net::SocketAddr) -> String {
     let push_url = format!("http://{}/api/v1/weixin/portal/receive", mall.address);
     let settings = json!({ "push_url": push_url, "mode": "secure" });
     let account = format!("http://{sandbox}/sandbox/api/official-account");
-    http.put(account).header("content-type", "application/json").body(settings.to_string()).send().await.unwrap();
+    http.put(account)
+        .header("content-type", "application/json")
+        .body(settings.to_string())
+        .send()
+        .await
+        .unwrap();
     let url = format!("http://{}/api/v1/login/weixin_qrcode_ticket", mall.address);
-    let answer: Value = serde_json::from_str(&http.get(url).send().await.unwrap().text().await.unwrap()).unwrap();
+    let answer: Value =
+        serde_json::from_str(&http.get(url).send().await.unwrap().text().await.unwrap()).unwrap();
     let ticket = answer["data"].as_str().expect("a ticket");
-    post(&http, &format!("http://{sandbox}/sandbox/api/people/xiaoming/scan"), &json!({ "ticket": ticket })).await;
-    post(&http, &format!("http://{sandbox}/sandbox/api/outbox/flush"), &json!({})).await;
+    post(
+        &http,
+        &format!("http://{sandbox}/sandbox/api/people/xiaoming/scan"),
+        &json!({ "ticket": ticket }),
+    )
+    .await;
+    post(
+        &http,
+        &format!("http://{sandbox}/sandbox/api/outbox/flush"),
+        &json!({}),
+    )
+    .await;
     url::form_urlencoded::byte_serialize(ticket.as_bytes()).collect()
 }
 
 async fn post(http: &reqwest::Client, url: &str, body: &Value) -> Value {
-    let request = http.post(url).header("content-type", "application/json").body(body.to_string());
+    let request = http
+        .post(url)
+        .header("content-type", "application/json")
+        .body(body.to_string());
     let text = request.send().await.unwrap().text().await.unwrap();
     serde_json::from_str(&text).unwrap_or_else(|_| panic!("{url}: {text}"))
 }
@@ -162,11 +215,20 @@ fn raw_signature_micros(sandbox: std::net::SocketAddr) -> f64 {
     let mut config = Config::development().unwrap();
     config.sandbox.listen = sandbox;
     let config = development::complete(config);
-    let key_mode = jifen_alipay::KeyMode::PublicKey { alipay_public_key: config.alipay.public_key.clone() };
+    let key_mode = jifen_alipay::KeyMode::PublicKey {
+        alipay_public_key: config.alipay.public_key.clone(),
+    };
     let gateway = url::Url::parse(&config.alipay.gateway).unwrap();
-    let settings = jifen_alipay::Config::new(gateway, &config.alipay.app_id, config.alipay.private_key.clone().into(), key_mode);
+    let settings = jifen_alipay::Config::new(
+        gateway,
+        &config.alipay.app_id,
+        config.alipay.private_key.clone().into(),
+        key_mode,
+    );
     let environment = Arc::new(jifen_alipay::SystemEnvironment);
-    let alipay = jifen_alipay::Alipay::new(settings, instance::outgoing_client().unwrap(), environment).unwrap();
+    let alipay =
+        jifen_alipay::Alipay::new(settings, instance::outgoing_client().unwrap(), environment)
+            .unwrap();
     let message = [b'x'; 700];
     let started = Instant::now();
     let mut count = 0_u32;

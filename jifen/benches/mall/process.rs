@@ -13,7 +13,8 @@ pub(crate) struct Folder(pub(crate) PathBuf);
 impl Folder {
     pub(crate) fn new(name: &str) -> Self {
         // Beside the build, on the disk that a mall would use; /tmp may be memory.
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         Self(folder)
     }
@@ -55,8 +56,16 @@ impl Mall {
     /// Resident memory.
     pub(crate) fn memory_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1_024
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .unwrap();
+        line.split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
+            * 1_024
     }
 
     /// CPU time used so far, in the kernel and out of it.
@@ -70,17 +79,28 @@ impl Mall {
 
     /// Stops it as an operator does.
     pub(crate) async fn stop(mut self) {
-        let stopped = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        let stopped = Command::new("kill")
+            .arg(self.child.id().to_string())
+            .status()
+            .unwrap();
         assert!(stopped.success());
-        let status = tokio::task::spawn_blocking(move || self.child.wait()).await.unwrap().unwrap();
+        let status = tokio::task::spawn_blocking(move || self.child.wait())
+            .await
+            .unwrap()
+            .unwrap();
         assert!(status.success(), "the mall stopped with {status}");
     }
 }
 
 async fn answers(address: SocketAddr) -> bool {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let Ok(mut stream) = TcpStream::connect(address).await else { return false };
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: jifen\r\nConnection: close\r\n\r\n").await.unwrap();
+    let Ok(mut stream) = TcpStream::connect(address).await else {
+        return false;
+    };
+    stream
+        .write_all(b"GET /healthz HTTP/1.1\r\nHost: jifen\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.is_ok() && answer.starts_with("HTTP/1.1 200")
 }

@@ -21,13 +21,28 @@ pub(super) async fn run(app: &App, output: Output) -> anyhow::Result<ExitCode> {
     if shows_progress {
         eprintln!();
     }
-    let findings: Vec<String> =
-        report.findings.iter().map(|finding| format!("account {}: {}", finding.account, finding.problem)).collect();
+    let findings: Vec<String> = report
+        .findings
+        .iter()
+        .map(|finding| format!("account {}: {}", finding.account, finding.problem))
+        .collect();
     let (accounts, entries) = (report.audited.accounts, report.audited.entries);
-    let sentence = format!("{accounts} accounts, {entries} entries: {} differences", findings.len());
-    output.done(&sentence, &serde_json::json!({ "accounts": accounts, "entries": entries, "findings": findings }))?;
+    let sentence = format!(
+        "{accounts} accounts, {entries} entries: {} differences",
+        findings.len()
+    );
+    output.done(
+        &sentence,
+        &serde_json::json!({ "accounts": accounts, "entries": entries, "findings": findings }),
+    )?;
     if !output.json {
-        findings.iter().for_each(|finding| println!("  - {finding}"));
+        for finding in &findings {
+            println!("  - {finding}");
+        }
     }
-    Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if findings.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -4,11 +4,17 @@ use crate::config::{Config, SandboxMode};
 
 pub(super) fn print(config: &Config) {
     let mall = config.public_base_url();
-    println!("Jifen {} ({:?} profile)", env!("CARGO_PKG_VERSION"), config.profile);
+    println!(
+        "Jifen {} ({:?} profile)",
+        env!("CARGO_PKG_VERSION"),
+        config.profile
+    );
     println!("  mall      {mall}/        interface {mall}/docs");
     if config.sandbox.mode == SandboxMode::Inside {
         let sandbox = config.sandbox_base_url();
-        println!("  sandbox   {sandbox}/        WeChat and Alipay, played on this machine: log in, scan and pay there");
+        println!(
+            "  sandbox   {sandbox}/        WeChat and Alipay, played on this machine: log in, scan and pay there"
+        );
     }
     println!("  database  {}", config.store_for_people());
     if config.is_development() {

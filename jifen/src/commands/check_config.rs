@@ -24,13 +24,19 @@ pub(super) fn run(command: &Command, config: &Config, output: Output) -> anyhow:
             let mistakes = mistakes(config);
             let list: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
             let sentence = if list.is_empty() {
-                format!("the configuration is right (profile {:?}, {})", config.profile, config.store_for_people())
+                format!(
+                    "the configuration is right (profile {:?}, {})",
+                    config.profile,
+                    config.store_for_people()
+                )
             } else {
                 format!("{} mistakes", list.len())
             };
             output.done(&sentence, &serde_json::json!({ "mistakes": list }))?;
             if !output.json {
-                list.iter().for_each(|mistake| println!("  - {mistake}"));
+                for mistake in &list {
+                    println!("  - {mistake}");
+                }
             }
             if !list.is_empty() {
                 return Ok(ExitCode::FAILURE);

@@ -37,7 +37,12 @@ impl Row for Line {
     const HEAD: &'static [&'static str] = &["ID", "NAME", "CREATED", "REVOKED"];
 
     fn cells(&self) -> Vec<String> {
-        vec![self.id.clone(), self.name.clone(), self.created_at.clone(), self.revoked_at.clone().unwrap_or_default()]
+        vec![
+            self.id.clone(),
+            self.name.clone(),
+            self.created_at.clone(),
+            self.revoked_at.clone().unwrap_or_default(),
+        ]
     }
 }
 
@@ -55,13 +60,24 @@ impl From<ServiceCredential> for Line {
 pub(super) async fn run(command: Command, app: &App, output: Output) -> anyhow::Result<()> {
     match command {
         Command::List => {
-            let lines: Vec<Line> = app.service_credentials().await?.into_iter().map(Line::from).collect();
+            let lines: Vec<Line> = app
+                .service_credentials()
+                .await?
+                .into_iter()
+                .map(Line::from)
+                .collect();
             output.list(&lines)
         }
         Command::Create { name } => {
             let (credential, secret) = app.create_service_credential(&name).await?;
-            let sentence = format!("{secret}  (id {}; the secret is not shown again)", credential.id);
-            output.done(&sentence, &json!({ "id": credential.id, "name": credential.name, "secret": secret }))
+            let sentence = format!(
+                "{secret}  (id {}; the secret is not shown again)",
+                credential.id
+            );
+            output.done(
+                &sentence,
+                &json!({ "id": credential.id, "name": credential.name, "secret": secret }),
+            )
         }
         Command::Revoke { id } => {
             app.revoke_service_credential(&id).await?;

@@ -14,14 +14,18 @@ use crate::{instance, telemetry};
 pub(super) async fn run() -> anyhow::Result<ExitCode> {
     let folder = Folder::new()?;
     let mut config = Config::development()?;
-    config.log.level = "warn".to_owned();
+    "warn".clone_into(&mut config.log.level);
     telemetry::init(&config.log)?;
     config.database.url = folder.0.join("demo.db").to_string_lossy().into_owned();
     config.server.listen.set_port(0);
     config.sandbox.listen.set_port(0);
     let mall = Mall::start(config).await?;
     let (_, gateway_secret) = mall.app.create_service_credential("demo gateway").await?;
-    println!("A throw-away mall at {}, its sandbox at {}", mall.config.public_base_url(), mall.config.sandbox_base_url());
+    println!(
+        "A throw-away mall at {}, its sandbox at {}",
+        mall.config.public_base_url(),
+        mall.config.sandbox_base_url()
+    );
     let story = Story {
         mall: mall.config.public_base_url(),
         sandbox: mall.config.sandbox_base_url(),
@@ -33,8 +37,15 @@ pub(super) async fn run() -> anyhow::Result<ExitCode> {
     mall.stop().await?;
     let steps = played.context("the demo stopped at the step above")?;
     let report = report?;
-    anyhow::ensure!(report.findings.is_empty(), "the ledger does not add up: {:?}", report.findings);
-    println!("\nAll {steps} steps held, and the ledger of {} entries adds up.", report.audited.entries);
+    anyhow::ensure!(
+        report.findings.is_empty(),
+        "the ledger does not add up: {:?}",
+        report.findings
+    );
+    println!(
+        "\nAll {steps} steps held, and the ledger of {} entries adds up.",
+        report.audited.entries
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -44,7 +55,8 @@ struct Folder(PathBuf);
 impl Folder {
     fn new() -> anyhow::Result<Self> {
         let folder = std::env::temp_dir().join(format!("jifen-demo-{}", std::process::id()));
-        std::fs::create_dir(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+        std::fs::create_dir(&folder)
+            .with_context(|| format!("{} cannot be made", folder.display()))?;
         Ok(Self(folder))
     }
 }
@@ -69,7 +81,10 @@ const PACKAGE: &str = "100001";
 
 impl Story {
     async fn play(&self) -> anyhow::Result<usize> {
-        let mut teller = Teller { http: &self.http, steps: 0 };
+        let mut teller = Teller {
+            http: &self.http,
+            steps: 0,
+        };
         let token = self.log_in(&mut teller).await?;
         let after_wechat = self.buy_with_wechat_pay(&mut teller, &token).await?;
         hold(after_wechat == 100, "100 points were bought")?;
@@ -82,85 +97,222 @@ impl Story {
 
     async fn log_in(&self, teller: &mut Teller<'_>) -> anyhow::Result<String> {
         let code = format!("{}/sandbox/api/people/{PERSON}/login-code", self.sandbox);
-        let wx_login = teller.post("The phone asks WeChat for a login code (wx.login)", &code, &json!({}), None).await?;
+        let wx_login = teller
+            .post(
+                "The phone asks WeChat for a login code (wx.login)",
+                &code,
+                &json!({}),
+                None,
+            )
+            .await?;
         let url = format!("{}/api/v1/auth/wechat-login", self.mall);
         let body = json!({ "code": wx_login["code"], "encryptedData": wx_login["encryptedData"], "iv": wx_login["iv"] });
-        let login = teller.post("The mini program logs in to the mall", &url, &body, None).await?;
-        hold(login["code"] == 0 && login["data"]["isNewUser"] == true, "a new user is logged in")?;
+        let login = teller
+            .post("The mini program logs in to the mall", &url, &body, None)
+            .await?;
+        hold(
+            login["code"] == 0 && login["data"]["isNewUser"] == true,
+            "a new user is logged in",
+        )?;
         text(&login["data"]["token"])
     }
 
-    async fn buy_with_wechat_pay(&self, teller: &mut Teller<'_>, token: &str) -> anyhow::Result<i64> {
+    async fn buy_with_wechat_pay(
+        &self,
+        teller: &mut Teller<'_>,
+        token: &str,
+    ) -> anyhow::Result<i64> {
         let packages = format!("{}/api/v1/points/packages", self.mall);
-        let packages = teller.get("What is for sale", &packages, Some(token)).await?;
-        let listed = packages["data"]["packages"].as_array().is_some_and(|list| list.iter().any(|p| p["id"] == PACKAGE));
+        let packages = teller
+            .get("What is for sale", &packages, Some(token))
+            .await?;
+        let listed = packages["data"]["packages"]
+            .as_array()
+            .is_some_and(|list| list.iter().any(|p| p["id"] == PACKAGE));
         hold(listed, "the demo package is on sale")?;
 
         let url = format!("{}/api/v1/points/create-order", self.mall);
-        let order = teller.post("An order for WeChat Pay", &url, &json!({ "packageId": PACKAGE }), Some(token)).await?;
+        let order = teller
+            .post(
+                "An order for WeChat Pay",
+                &url,
+                &json!({ "packageId": PACKAGE }),
+                Some(token),
+            )
+            .await?;
         let order_id = text(&order["data"]["orderId"])?;
-        let again = teller.post("Ordering again finds the same order", &url, &json!({ "packageId": PACKAGE }), Some(token)).await?;
-        hold(again["data"]["orderId"] == order_id, "an unpaid order is reused")?;
+        let again = teller
+            .post(
+                "Ordering again finds the same order",
+                &url,
+                &json!({ "packageId": PACKAGE }),
+                Some(token),
+            )
+            .await?;
+        hold(
+            again["data"]["orderId"] == order_id,
+            "an unpaid order is reused",
+        )?;
 
         let mut payment = again["data"]["paymentInfo"].clone();
         let person = format!("{}/sandbox/api/people/{PERSON}", self.sandbox);
-        payment["openid"] = teller.get("The phone knows whose it is", &person, None).await?["mini_program_openid"].clone();
+        payment["openid"] = teller
+            .get("The phone knows whose it is", &person, None)
+            .await?["mini_program_openid"]
+            .clone();
         let pay = format!("{}/sandbox/api/wechat-pay/request-payment", self.sandbox);
-        teller.post("The person pays (wx.requestPayment verifies paySign)", &pay, &payment, None).await?;
-        let url = format!("{}/api/v1/points/check-payment?orderId={order_id}", self.mall);
-        let paid = teller.get("The mall has been notified by WeChat Pay", &url, Some(token)).await?;
+        teller
+            .post(
+                "The person pays (wx.requestPayment verifies paySign)",
+                &pay,
+                &payment,
+                None,
+            )
+            .await?;
+        let url = format!(
+            "{}/api/v1/points/check-payment?orderId={order_id}",
+            self.mall
+        );
+        let paid = teller
+            .get(
+                "The mall has been notified by WeChat Pay",
+                &url,
+                Some(token),
+            )
+            .await?;
         hold(paid["data"]["isPaid"] == true, "the order is paid")?;
         number(&paid["data"]["points"])
     }
 
     async fn scan_to_log_in(&self, teller: &mut Teller<'_>) -> anyhow::Result<String> {
         let url = format!("{}/api/v1/login/weixin_qrcode_ticket", self.mall);
-        let ticket = teller.get("A web page asks for a login QR code", &url, None).await?;
+        let ticket = teller
+            .get("A web page asks for a login QR code", &url, None)
+            .await?;
         let ticket = text(&ticket["data"])?;
-        let check = format!("{}/api/v1/login/check_login?ticket={}", self.mall, encode(&ticket));
-        let waiting = teller.get("Nobody has scanned it yet", &check, None).await?;
+        let check = format!(
+            "{}/api/v1/login/check_login?ticket={}",
+            self.mall,
+            encode(&ticket)
+        );
+        let waiting = teller
+            .get("Nobody has scanned it yet", &check, None)
+            .await?;
         hold(waiting["code"] == "0003", "the page is not logged in")?;
         let scan = format!("{}/sandbox/api/people/{PERSON}/scan", self.sandbox);
-        teller.post("The same person scans it", &scan, &json!({ "ticket": ticket }), None).await?;
-        let login = teller.until("The page polls until WeChat has told the mall", &check, |answer| answer["code"] == "0000").await?;
+        teller
+            .post(
+                "The same person scans it",
+                &scan,
+                &json!({ "ticket": ticket }),
+                None,
+            )
+            .await?;
+        let login = teller
+            .until(
+                "The page polls until WeChat has told the mall",
+                &check,
+                |answer| answer["code"] == "0000",
+            )
+            .await?;
         text(&login["data"])
     }
 
-    async fn buy_with_alipay(&self, teller: &mut Teller<'_>, openid: &str, token: &str) -> anyhow::Result<()> {
+    async fn buy_with_alipay(
+        &self,
+        teller: &mut Teller<'_>,
+        openid: &str,
+        token: &str,
+    ) -> anyhow::Result<()> {
         let url = format!("{}/api/v1/alipay/create_pay_order", self.mall);
         let body = json!({ "userId": openid, "productId": PACKAGE });
-        let order = teller.post("The page orders with what check_login gave it", &url, &body, None).await?;
+        let order = teller
+            .post(
+                "The page orders with what check_login gave it",
+                &url,
+                &body,
+                None,
+            )
+            .await?;
         let form = Form::read(&text(&order["data"])?)?;
         let order_id = form.submit(teller).await?;
-        let pay = format!("{}/sandbox/api/alipay/transactions/{order_id}/pay", self.sandbox);
-        teller.post("The buyer pays at Alipay's cashier", &pay, &json!({}), None).await?;
+        let pay = format!(
+            "{}/sandbox/api/alipay/transactions/{order_id}/pay",
+            self.sandbox
+        );
+        teller
+            .post("The buyer pays at Alipay's cashier", &pay, &json!({}), None)
+            .await?;
         let url = format!("{}/api/v1/user/info", self.mall);
         let paid = |answer: &Value| answer["data"]["points"] == 200;
-        teller.until_as("Alipay's notification credits the same person", &url, Some(token), paid).await?;
+        teller
+            .until_as(
+                "Alipay's notification credits the same person",
+                &url,
+                Some(token),
+                paid,
+            )
+            .await?;
         Ok(())
     }
 
     async fn spend(&self, teller: &mut Teller<'_>, token: &str) -> anyhow::Result<()> {
         let url = format!("{}/api/v1/api-keys/create", self.mall);
         let body = json!({ "name": "my program", "expiryMonths": 6 });
-        let key = teller.post("An API key for a program of this person", &url, &body, Some(token)).await?;
+        let key = teller
+            .post(
+                "An API key for a program of this person",
+                &url,
+                &body,
+                Some(token),
+            )
+            .await?;
         let url = format!("{}/api/v2/metering/charges", self.mall);
         let body = json!({ "apiKey": text(&key["data"]["key"])?, "points": 5, "title": "OCR", "description": "one page" });
         let charge = "The operator's gateway charges the key for a call";
-        let first = teller.charge(charge, &url, &body, &self.gateway_secret).await?;
+        let first = teller
+            .charge(charge, &url, &body, &self.gateway_secret)
+            .await?;
         hold(first["balance"] == 195, "5 points were taken")?;
-        let again = teller.charge("The same request once more, as after a lost answer", &url, &body, &self.gateway_secret).await?;
+        let again = teller
+            .charge(
+                "The same request once more, as after a lost answer",
+                &url,
+                &body,
+                &self.gateway_secret,
+            )
+            .await?;
         hold(again == first, "the charge was made once")
     }
 
     async fn look_back(&self, teller: &mut Teller<'_>, token: &str) -> anyhow::Result<()> {
         let url = |path: &str| format!("{}/api/v1/{path}", self.mall);
-        let info = teller.get("The balance", &url("user/info"), Some(token)).await?;
+        let info = teller
+            .get("The balance", &url("user/info"), Some(token))
+            .await?;
         hold(info["data"]["points"] == 195, "195 points are left")?;
-        let bought = teller.get("What was bought", &url("points/purchase-history"), Some(token)).await?;
-        hold(bought["data"]["total"] == 2, "two purchases, one through each provider")?;
-        let spent = teller.get("What was spent", &url("points/consumption-history"), Some(token)).await?;
-        hold(spent["data"]["total"] == 1 && spent["data"]["list"][0]["points"] == 5, "one charge of 5 points")
+        let bought = teller
+            .get(
+                "What was bought",
+                &url("points/purchase-history"),
+                Some(token),
+            )
+            .await?;
+        hold(
+            bought["data"]["total"] == 2,
+            "two purchases, one through each provider",
+        )?;
+        let spent = teller
+            .get(
+                "What was spent",
+                &url("points/consumption-history"),
+                Some(token),
+            )
+            .await?;
+        hold(
+            spent["data"]["total"] == 1 && spent["data"]["list"][0]["points"] == 5,
+            "one charge of 5 points",
+        )
     }
 }
 
@@ -181,25 +333,52 @@ impl Teller<'_> {
         show(request).await
     }
 
-    async fn post(&mut self, what: &str, url: &str, body: &Value, token: Option<&str>) -> anyhow::Result<Value> {
+    async fn post(
+        &mut self,
+        what: &str,
+        url: &str,
+        body: &Value,
+        token: Option<&str>,
+    ) -> anyhow::Result<Value> {
         self.announce(what);
         println!("   POST {url} {}", shortened(body));
-        let mut request = self.http.post(url).header("content-type", "application/json").body(body.to_string());
+        let mut request = self
+            .http
+            .post(url)
+            .header("content-type", "application/json")
+            .body(body.to_string());
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         show(request).await
     }
 
-    async fn charge(&mut self, what: &str, url: &str, body: &Value, secret: &str) -> anyhow::Result<Value> {
+    async fn charge(
+        &mut self,
+        what: &str,
+        url: &str,
+        body: &Value,
+        secret: &str,
+    ) -> anyhow::Result<Value> {
         self.announce(what);
         println!("   POST {url} {}", shortened(body));
-        let request = self.http.post(url).header("content-type", "application/json").body(body.to_string());
-        let request = request.header("authorization", format!("Bearer {secret}")).header("idempotency-key", "demo-1");
+        let request = self
+            .http
+            .post(url)
+            .header("content-type", "application/json")
+            .body(body.to_string());
+        let request = request
+            .header("authorization", format!("Bearer {secret}"))
+            .header("idempotency-key", "demo-1");
         show(request).await
     }
 
-    async fn until(&mut self, what: &str, url: &str, holds: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
+    async fn until(
+        &mut self,
+        what: &str,
+        url: &str,
+        holds: impl Fn(&Value) -> bool,
+    ) -> anyhow::Result<Value> {
         self.until_as(what, url, None, holds).await
     }
 
@@ -220,7 +399,9 @@ impl Teller<'_> {
         let request = request.build()?;
         for _ in 1..POLLS_MAX {
             let copy = request.try_clone().context("a request without a body")?;
-            if holds(&serde_json::from_str(&self.http.execute(copy).await?.text().await?)?) {
+            if holds(&serde_json::from_str(
+                &self.http.execute(copy).await?.text().await?,
+            )?) {
                 break;
             }
             tokio::time::sleep(POLL_INTERVAL).await;
@@ -240,7 +421,8 @@ async fn show(request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
     let response = request.send().await?;
     let status = response.status();
     let text = response.text().await?;
-    let answer: Value = serde_json::from_str(&text).with_context(|| format!("{status}: not JSON: {text}"))?;
+    let answer: Value =
+        serde_json::from_str(&text).with_context(|| format!("{status}: not JSON: {text}"))?;
     println!("   {} {}", status.as_u16(), shortened(&answer));
     hold(status.is_success(), "the request is accepted")?;
     Ok(answer)
@@ -268,14 +450,35 @@ impl Form {
         teller.announce("The browser submits the form to Alipay");
         let host = self.action.split('?').next().unwrap_or_default();
         println!("   POST {host} (signed)");
-        let body: String = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.fields).finish();
-        let request = teller.http.post(&self.action).header("content-type", "application/x-www-form-urlencoded");
+        let body: String = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(&self.fields)
+            .finish();
+        let request = teller
+            .http
+            .post(&self.action)
+            .header("content-type", "application/x-www-form-urlencoded");
         let response = request.body(body).send().await?;
-        let cashier = response.headers().get("location").and_then(|to| to.to_str().ok()).map(str::to_owned);
-        println!("   {} {}", response.status().as_u16(), cashier.as_deref().unwrap_or_default());
-        hold(cashier.is_some(), "Alipay accepts the signature and shows its cashier")?;
-        let biz_content = self.fields.iter().find(|(name, _)| name == "biz_content").map(|(_, value)| value);
-        let biz_content: Value = serde_json::from_str(biz_content.context("the form has no biz_content")?)?;
+        let cashier = response
+            .headers()
+            .get("location")
+            .and_then(|to| to.to_str().ok())
+            .map(str::to_owned);
+        println!(
+            "   {} {}",
+            response.status().as_u16(),
+            cashier.as_deref().unwrap_or_default()
+        );
+        hold(
+            cashier.is_some(),
+            "Alipay accepts the signature and shows its cashier",
+        )?;
+        let biz_content = self
+            .fields
+            .iter()
+            .find(|(name, _)| name == "biz_content")
+            .map(|(_, value)| value);
+        let biz_content: Value =
+            serde_json::from_str(biz_content.context("the form has no biz_content")?)?;
         text(&biz_content["out_trade_no"])
     }
 }
@@ -283,7 +486,14 @@ impl Form {
 fn attribute(html: &str, name: &str) -> Option<String> {
     let (_, rest) = html.split_once(&format!("{name}=\""))?;
     let (value, _) = rest.split_once('"')?;
-    Some(value.replace("&quot;", "\"").replace("&lt;", "<").replace("&gt;", ">").replace("&#39;", "'").replace("&amp;", "&"))
+    Some(
+        value
+            .replace("&quot;", "\"")
+            .replace("&lt;", "<")
+            .replace("&gt;", ">")
+            .replace("&#39;", "'")
+            .replace("&amp;", "&"),
+    )
 }
 
 fn hold(holds: bool, what: &str) -> anyhow::Result<()> {
@@ -293,11 +503,16 @@ fn hold(holds: bool, what: &str) -> anyhow::Result<()> {
 }
 
 fn text(value: &Value) -> anyhow::Result<String> {
-    value.as_str().map(str::to_owned).with_context(|| format!("{value} is not a text"))
+    value
+        .as_str()
+        .map(str::to_owned)
+        .with_context(|| format!("{value} is not a text"))
 }
 
 fn number(value: &Value) -> anyhow::Result<i64> {
-    value.as_i64().with_context(|| format!("{value} is not a whole number"))
+    value
+        .as_i64()
+        .with_context(|| format!("{value} is not a whole number"))
 }
 
 fn encode(text: &str) -> String {
@@ -309,14 +524,25 @@ fn shortened(value: &Value) -> String {
     const TEXT_CHARS_MAX: usize = 60;
     let cut = |text: &str| {
         let head: String = text.chars().take(TEXT_CHARS_MAX).collect();
-        if head.len() < text.len() { format!("{head}…") } else { head }
+        if head.len() < text.len() {
+            format!("{head}…")
+        } else {
+            head
+        }
     };
     match value {
         Value::String(text) => Value::from(cut(text)).to_string(),
-        Value::Array(list) => format!("[{}]", list.iter().map(shortened).collect::<Vec<_>>().join(",")),
+        Value::Array(list) => format!(
+            "[{}]",
+            list.iter().map(shortened).collect::<Vec<_>>().join(",")
+        ),
         Value::Object(fields) => {
-            let field = |(name, value): (&String, &Value)| format!("\"{name}\":{}", shortened(value));
-            format!("{{{}}}", fields.iter().map(field).collect::<Vec<_>>().join(","))
+            let field =
+                |(name, value): (&String, &Value)| format!("\"{name}\":{}", shortened(value));
+            format!(
+                "{{{}}}",
+                fields.iter().map(field).collect::<Vec<_>>().join(",")
+            )
         }
         other => other.to_string(),
     }

@@ -18,7 +18,11 @@ impl Row for Line {
     const HEAD: &'static [&'static str] = &["PART", "HEALTH", "FINDING"];
 
     fn cells(&self) -> Vec<String> {
-        vec![self.part.to_owned(), self.health.to_owned(), self.finding.clone()]
+        vec![
+            self.part.to_owned(),
+            self.health.to_owned(),
+            self.finding.clone(),
+        ]
     }
 }
 
@@ -26,8 +30,14 @@ pub(super) async fn run(app: &App, output: Output) -> anyhow::Result<ExitCode> {
     let diagnoses = app.doctor().await;
     let lines: Vec<Line> = diagnoses.iter().map(line).collect();
     output.list(&lines)?;
-    let is_well = diagnoses.iter().all(|diagnosis| diagnosis.health != Health::Bad);
-    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let is_well = diagnoses
+        .iter()
+        .all(|diagnosis| diagnosis.health != Health::Bad);
+    Ok(if is_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn line(diagnosis: &Diagnosis) -> Line {
@@ -36,5 +46,9 @@ fn line(diagnosis: &Diagnosis) -> Line {
         Health::Absent => "absent",
         Health::Bad => "BAD",
     };
-    Line { part: diagnosis.part, health, finding: diagnosis.text.in_language(Language::English).to_owned() }
+    Line {
+        part: diagnosis.part,
+        health,
+        finding: diagnosis.text.in_language(Language::English).to_owned(),
+    }
 }

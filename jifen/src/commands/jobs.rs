@@ -19,7 +19,12 @@ impl Row for Line {
     const HEAD: &'static [&'static str] = &["KIND", "SUBJECT", "GIVEN UP", "ERROR"];
 
     fn cells(&self) -> Vec<String> {
-        vec![self.kind.clone(), self.subject.clone(), self.failed_at.clone(), self.error.clone()]
+        vec![
+            self.kind.clone(),
+            self.subject.clone(),
+            self.failed_at.clone(),
+            self.error.clone(),
+        ]
     }
 }
 
@@ -27,7 +32,12 @@ pub(super) async fn run(app: &App, output: Output) -> anyhow::Result<()> {
     let failed = app.failed_jobs(ROWS_MAX).await?;
     let lines: Vec<Line> = failed
         .into_iter()
-        .map(|job| Line { kind: job.kind, subject: job.subject, failed_at: job.failed_at.to_rfc3339(), error: job.error })
+        .map(|job| Line {
+            kind: job.kind,
+            subject: job.subject,
+            failed_at: job.failed_at.to_rfc3339(),
+            error: job.error,
+        })
         .collect();
     output.list(&lines)
 }

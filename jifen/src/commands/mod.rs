@@ -1,5 +1,9 @@
 //! The command line: one file a command.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to whoever typed it")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command speaks to whoever typed it"
+)]
 
 mod audit;
 mod banner;
@@ -99,7 +103,10 @@ enum Command {
 
 /// Runs one command; 0 when it did what was asked.
 pub fn run(arguments: Arguments) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("error: the runtime cannot start: {error}");
@@ -116,12 +123,16 @@ pub fn run(arguments: Arguments) -> ExitCode {
 }
 
 async fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let output = Output { json: arguments.json };
+    let output = Output {
+        json: arguments.json,
+    };
     let command = arguments.command.unwrap_or(Command::Serve);
     // These two need no configuration of the mall.
     let command = match command {
         Command::Demo => return demo::run().await,
-        Command::Sandbox(arguments) => return sandbox::run(arguments).await.map(|()| ExitCode::SUCCESS),
+        Command::Sandbox(arguments) => {
+            return sandbox::run(arguments).await.map(|()| ExitCode::SUCCESS);
+        }
         other => other,
     };
     let config = Config::load(arguments.config.as_deref())?;
@@ -133,15 +144,29 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         return serve::run(config).await.map(|()| ExitCode::SUCCESS);
     }
     let config = development::complete(config);
-    telemetry::init(&crate::config::Log { level: "warn".to_owned(), ..config.log.clone() })?;
+    telemetry::init(&crate::config::Log {
+        level: "warn".to_owned(),
+        ..config.log.clone()
+    })?;
     let app = instance::open(&config, Arc::new(SystemEnvironment)).await?;
     operate(command, &app, &config, output).await
 }
 
-async fn operate(command: Command, app: &App, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
+async fn operate(
+    command: Command,
+    app: &App,
+    config: &Config,
+    output: Output,
+) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve | Command::Demo | Command::Sandbox(_) | Command::Config { .. } => {}
-        Command::Migrate => println!("{} is up to date", config.store_for_people()),
+        Command::Migrate => {
+            let database = config.store_for_people();
+            output.done(
+                &format!("{database} is up to date"),
+                &serde_json::json!({ "up_to_date": database }),
+            )?;
+        }
         Command::Audit => return audit::run(app, output).await,
         Command::Doctor => return doctor::run(app, output).await,
         Command::Packages { command } => packages::run(command, app, output).await?,
@@ -160,6 +185,10 @@ fn require_no_mistakes(config: &Config) -> anyhow::Result<()> {
     if mistakes.is_empty() {
         return Ok(());
     }
-    let list: String = mistakes.iter().map(|mistake| format!("\n  - {mistake}")).collect();
-    anyhow::bail!("the configuration has {} mistakes:{list}", mistakes.len())
+    let list: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    anyhow::bail!(
+        "the configuration has {} mistakes:\n  - {}",
+        list.len(),
+        list.join("\n  - ")
+    )
 }

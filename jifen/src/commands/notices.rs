@@ -43,14 +43,24 @@ impl Row for Line {
     const HEAD: &'static [&'static str] = &["ID", "FROM", "UNTIL", "CONTENT"];
 
     fn cells(&self) -> Vec<String> {
-        vec![self.id.clone(), self.from.clone(), self.until.clone(), self.content.clone()]
+        vec![
+            self.id.clone(),
+            self.from.clone(),
+            self.until.clone(),
+            self.content.clone(),
+        ]
     }
 }
 
 impl From<Notice> for Line {
     fn from(notice: Notice) -> Self {
         let (from, until) = (notice.start_at.to_rfc3339(), notice.end_at.to_rfc3339());
-        Self { id: notice.id, from, until, content: notice.content }
+        Self {
+            id: notice.id,
+            from,
+            until,
+            content: notice.content,
+        }
     }
 }
 
@@ -60,8 +70,16 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> anyhow::
             let lines: Vec<Line> = app.notices().await?.into_iter().map(Line::from).collect();
             output.list(&lines)
         }
-        Command::Add { content, from, until } => {
-            let from = from.as_deref().map(moment).transpose()?.unwrap_or_else(|| app.now());
+        Command::Add {
+            content,
+            from,
+            until,
+        } => {
+            let from = from
+                .as_deref()
+                .map(moment)
+                .transpose()?
+                .unwrap_or_else(|| app.now());
             let notice = app.add_notice(&content, from, moment(&until)?).await?;
             output.one(&Line::from(notice))
         }

@@ -23,12 +23,12 @@ pub(super) enum Command {
     },
     /// One order.
     Show {
-        /// The merchant order number (out_trade_no).
+        /// The merchant order number (`out_trade_no`).
         id: String,
     },
     /// Ask the provider about an order, and book what it says.
     Query {
-        /// The merchant order number (out_trade_no).
+        /// The merchant order number (`out_trade_no`).
         id: String,
     },
     /// Authentic payments that could not be booked: money to look at.
@@ -51,10 +51,25 @@ pub(super) struct Line {
 }
 
 impl Row for Line {
-    const HEAD: &'static [&'static str] = &["ORDER", "USER", "PACKAGE", "POINTS", "FEN", "CHANNEL", "STATE", "CREATED", "PAID", "TRANSACTION"];
+    const HEAD: &'static [&'static str] = &[
+        "ORDER",
+        "USER",
+        "PACKAGE",
+        "POINTS",
+        "FEN",
+        "CHANNEL",
+        "STATE",
+        "CREATED",
+        "PAID",
+        "TRANSACTION",
+    ];
 
     fn cells(&self) -> Vec<String> {
-        let late = if self.paid_after_close { " (after closing)" } else { "" };
+        let late = if self.paid_after_close {
+            " (after closing)"
+        } else {
+            ""
+        };
         vec![
             self.id.clone(),
             self.user.clone(),
@@ -81,8 +96,14 @@ impl From<&Order> for Line {
             channel: order.channel.name(),
             state: order.state.name(),
             created_at: order.created_at.to_rfc3339(),
-            paid_at: order.payment.as_ref().map(|payment| payment.paid_at.to_rfc3339()),
-            transaction_id: order.payment.as_ref().map(|payment| payment.transaction_id.clone()),
+            paid_at: order
+                .payment
+                .as_ref()
+                .map(|payment| payment.paid_at.to_rfc3339()),
+            transaction_id: order
+                .payment
+                .as_ref()
+                .map(|payment| payment.transaction_id.clone()),
             paid_after_close: order.paid_after_close,
         }
     }
@@ -100,7 +121,15 @@ struct Incident {
 }
 
 impl Row for Incident {
-    const HEAD: &'static [&'static str] = &["CHANNEL", "TRANSACTION", "ORDER", "REASON", "FIRST", "LAST", "TIMES"];
+    const HEAD: &'static [&'static str] = &[
+        "CHANNEL",
+        "TRANSACTION",
+        "ORDER",
+        "REASON",
+        "FIRST",
+        "LAST",
+        "TIMES",
+    ];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -134,9 +163,17 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> anyhow::
     match command {
         Command::List { state, most } => {
             let state = state
-                .map(|name| OrderState::from_name(&name).with_context(|| format!("{name:?} is no state of an order")))
+                .map(|name| {
+                    OrderState::from_name(&name)
+                        .with_context(|| format!("{name:?} is no state of an order"))
+                })
                 .transpose()?;
-            let lines: Vec<Line> = app.list_orders(state, most).await?.iter().map(Line::from).collect();
+            let lines: Vec<Line> = app
+                .list_orders(state, most)
+                .await?
+                .iter()
+                .map(Line::from)
+                .collect();
             output.list(&lines)
         }
         Command::Show { id } => output.one(&Line::from(&app.find_order(&id).await?)),
@@ -148,7 +185,12 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> anyhow::
             output.one(&Line::from(&order))
         }
         Command::Incidents => {
-            let lines: Vec<Incident> = app.incidents(INCIDENTS_MAX).await?.into_iter().map(Incident::from).collect();
+            let lines: Vec<Incident> = app
+                .incidents(INCIDENTS_MAX)
+                .await?
+                .into_iter()
+                .map(Incident::from)
+                .collect();
             output.list(&lines)
         }
     }

@@ -27,13 +27,23 @@ impl Output {
             println!("none");
             return Ok(());
         }
-        let cells: Vec<Vec<String>> = rows.iter().map(|row| row.cells().iter().map(|cell| printable(cell)).collect()).collect();
+        let cells: Vec<Vec<String>> = rows
+            .iter()
+            .map(|row| row.cells().iter().map(|cell| printable(cell)).collect())
+            .collect();
         let width = |column: usize| {
-            let widest = cells.iter().filter_map(|row| row.get(column)).map(|cell| columns(cell)).max();
+            let widest = cells
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| columns(cell))
+                .max();
             widest.unwrap_or(0).max(R::HEAD[column].len())
         };
         let widths: Vec<usize> = (0..R::HEAD.len()).map(width).collect();
-        print_line(R::HEAD.iter().map(|head| (*head).to_owned()).collect(), &widths);
+        print_line(
+            R::HEAD.iter().map(|head| (*head).to_owned()).collect(),
+            &widths,
+        );
         for row in cells {
             print_line(row, &widths);
         }
@@ -73,7 +83,10 @@ fn print_line(cells: Vec<String>, widths: &[usize]) {
     for (column, (cell, width)) in cells.into_iter().zip(widths).enumerate() {
         line.push_str(&cell);
         if column < last {
-            line.extend(std::iter::repeat_n(' ', width.saturating_sub(columns(&cell)) + 2));
+            line.extend(std::iter::repeat_n(
+                ' ',
+                width.saturating_sub(columns(&cell)) + 2,
+            ));
         }
     }
     println!("{line}");
@@ -81,10 +94,14 @@ fn print_line(cells: Vec<String>, widths: &[usize]) {
 
 /// Names come from users: a control character must not steer the operator's terminal.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }
 
 /// Columns of a terminal a text takes: Chinese characters and emoji take two.
 fn columns(text: &str) -> usize {
-    text.chars().map(|c| if u32::from(c) >= 0x1100 { 2 } else { 1 }).sum()
+    text.chars()
+        .map(|c| if u32::from(c) >= 0x1100 { 2 } else { 1 })
+        .sum()
 }

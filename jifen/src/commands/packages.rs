@@ -84,7 +84,9 @@ struct Line {
 }
 
 impl Row for Line {
-    const HEAD: &'static [&'static str] = &["ID", "NAME", "POINTS", "YUAN", "BEFORE", "DAYS", "ON SALE", "HOT", "POSITION"];
+    const HEAD: &'static [&'static str] = &[
+        "ID", "NAME", "POINTS", "YUAN", "BEFORE", "DAYS", "ON SALE", "HOT", "POSITION",
+    ];
 
     fn cells(&self) -> Vec<String> {
         let yuan = |fen| Fen::new(fen).map(Fen::to_yuan).unwrap_or_default();
@@ -95,7 +97,8 @@ impl Row for Line {
             self.points.to_string(),
             yuan(self.price_fen),
             yuan(self.original_price_fen),
-            self.days.map_or_else(|| "for ever".to_owned(), |days| days.to_string()),
+            self.days
+                .map_or_else(|| "for ever".to_owned(), |days| days.to_string()),
             yes(self.on_sale),
             yes(self.hot),
             self.position.to_string(),
@@ -124,7 +127,12 @@ impl From<Package> for Line {
 pub(super) async fn run(command: Command, app: &App, output: Output) -> anyhow::Result<()> {
     match command {
         Command::List => {
-            let lines: Vec<Line> = app.all_packages().await?.into_iter().map(Line::from).collect();
+            let lines: Vec<Line> = app
+                .all_packages()
+                .await?
+                .into_iter()
+                .map(Line::from)
+                .collect();
             output.list(&lines)
         }
         Command::Add { id, figures } => {
@@ -132,7 +140,8 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> anyhow::
             let blank = Package {
                 id,
                 name: figures.name.clone().context("--name is needed")?,
-                points: Points::new(figures.points.context("--points is needed")?).context("--points: must not be negative")?,
+                points: Points::new(figures.points.context("--points is needed")?)
+                    .context("--points: must not be negative")?,
                 price: fen("--price", price)?,
                 original_price: fen("--price", price)?,
                 is_hot: false,
@@ -146,17 +155,23 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> anyhow::
             output.one(&Line::from(package))
         }
         Command::Change { id, figures } => {
-            let before = app.all_packages().await?.into_iter().find(|package| package.id == id);
+            let before = app
+                .all_packages()
+                .await?
+                .into_iter()
+                .find(|package| package.id == id);
             let after = figures.apply(before.context("there is no such package")?)?;
             let changed = app.change_package(&id, |package| *package = after).await?;
             output.one(&Line::from(changed))
         }
-        Command::OffSale { id } => {
-            output.one(&Line::from(app.change_package(&id, |package| package.on_sale = false).await?))
-        }
-        Command::OnSale { id } => {
-            output.one(&Line::from(app.change_package(&id, |package| package.on_sale = true).await?))
-        }
+        Command::OffSale { id } => output.one(&Line::from(
+            app.change_package(&id, |package| package.on_sale = false)
+                .await?,
+        )),
+        Command::OnSale { id } => output.one(&Line::from(
+            app.change_package(&id, |package| package.on_sale = true)
+                .await?,
+        )),
     }
 }
 

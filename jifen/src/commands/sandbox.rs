@@ -27,11 +27,22 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    telemetry::init(&Log { format: LogFormat::Text, level: "info".to_owned() })?;
+    let stop = stop_signal()?;
+    telemetry::init(&Log {
+        format: LogFormat::Text,
+        level: "info".to_owned(),
+    })?;
     let listener = tokio::net::TcpListener::bind(arguments.listen)
         .await
-        .with_context(|| format!("{} is not free: choose another with --listen", arguments.listen))?;
-    let base = arguments.public_base_url.unwrap_or_else(|| format!("http://{}", arguments.listen));
+        .with_context(|| {
+            format!(
+                "{} is not free: choose another with --listen",
+                arguments.listen
+            )
+        })?;
+    let base = arguments
+        .public_base_url
+        .unwrap_or_else(|| format!("http://{}", arguments.listen));
     println!("WeChat and Alipay are played at {base}");
     println!("  pages      {base}/");
     println!("  merchant   curl {base}/sandbox/api/kit");
@@ -39,6 +50,8 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut config = jifen_sandbox::Config::new(base, instance::outgoing_client()?);
     config.official_account_push_url = arguments.push_url;
     config.time_compression = arguments.time_compression;
-    jifen_sandbox::Sandbox::new(config).serve(listener, stop_signal()).await;
+    jifen_sandbox::Sandbox::new(config)
+        .serve(listener, stop)
+        .await;
     Ok(())
 }

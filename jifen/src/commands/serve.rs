@@ -1,6 +1,7 @@
 //! `jifen serve`: the mall, and in development the sandbox beside it.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use jifen_app::{App, SystemEnvironment};
 use jifen_http::{Cors, HttpConfig, Origin};
 use jifen_sandbox::Sandbox;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -18,9 +20,14 @@ use crate::{development, instance, telemetry};
 
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     telemetry::init(&config.log)?;
-    let mall = Mall::start(config).await?;
+    // From the beginning: a signal that nobody watches for would end the process in the middle of a request.
+    let mut stop = pin!(stop_signal()?);
+    let mall = tokio::select! {
+        mall = Mall::start(config) => mall?,
+        () = &mut stop => return Ok(()),
+    };
     banner::print(&mall.config);
-    stop_signal().await;
+    stop.await;
     tracing::info!("stopping: requests in flight are finished");
     mall.stop().await
 }
@@ -40,7 +47,9 @@ impl Mall {
     pub(crate) async fn start(mut config: Config) -> anyhow::Result<Self> {
         let listener = listen("server.listen", &mut config.server.listen).await?;
         let sandbox_listener = match config.sandbox.mode {
-            SandboxMode::Inside => Some(listen("sandbox.listen", &mut config.sandbox.listen).await?),
+            SandboxMode::Inside => {
+                Some(listen("sandbox.listen", &mut config.sandbox.listen).await?)
+            }
             SandboxMode::Outside | SandboxMode::Off => None,
         };
         let config = development::complete(config);
@@ -76,24 +85,25 @@ impl Mall {
     }
 }
 
-/// Ends when somebody wants the process to end: Ctrl-C, or SIGTERM.
-pub(super) async fn stop_signal() {
-    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        Ok(terminate) => terminate,
-        Err(error) => {
-            tracing::error!(%error, "SIGTERM cannot be watched");
-            return std::future::pending().await;
+/// Watches from now on for the wish that the process end, Ctrl-C or SIGTERM; the future resolves when it comes.
+pub(super) fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be watched")?;
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be watched")?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
+    })
 }
 
 async fn wait_for(mut stopped: watch::Receiver<bool>) {
     // The sender is gone only when the mall is.
-    stopped.wait_for(|stopped| *stopped).await.map(|_| ()).unwrap_or_default();
+    stopped
+        .wait_for(|stopped| *stopped)
+        .await
+        .map(|_| ())
+        .unwrap_or_default();
 }
 
 async fn listen(key: &'static str, address: &mut SocketAddr) -> anyhow::Result<TcpListener> {
@@ -111,7 +121,9 @@ fn start_http(
 ) -> anyhow::Result<JoinHandle<()>> {
     let http = http_config(config)?;
     let router = jifen_http::router(app.clone(), &http);
-    Ok(tokio::spawn(async move { jifen_http::serve(listener, router, &http, wait_for(stopped)).await }))
+    Ok(tokio::spawn(async move {
+        jifen_http::serve(listener, router, &http, wait_for(stopped)).await;
+    }))
 }
 
 /// What the configuration says about HTTP.
@@ -120,8 +132,15 @@ pub fn http_config(config: &Config) -> anyhow::Result<HttpConfig> {
     let cors = if server.cors_origins.iter().any(|origin| origin == "*") {
         Cors::Any
     } else {
-        let origins = server.cors_origins.iter().map(|origin| Origin::parse(origin));
-        Cors::List(origins.collect::<Result<_, _>>().context("server.cors_origins")?)
+        let origins = server
+            .cors_origins
+            .iter()
+            .map(|origin| Origin::parse(origin));
+        Cors::List(
+            origins
+                .collect::<Result<_, _>>()
+                .context("server.cors_origins")?,
+        )
     };
     let has_sandbox = config.is_development() && config.sandbox.mode != SandboxMode::Off;
     Ok(HttpConfig {
@@ -144,9 +163,15 @@ fn start_sandbox(
     listener: TcpListener,
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<JoinHandle<()>> {
-    let mut sandbox = jifen_sandbox::Config::new(config.sandbox_base_url(), instance::outgoing_client()?);
-    sandbox.official_account_push_url = Some(format!("{}/api/v1/weixin/portal/receive", config.public_base_url()));
+    let mut sandbox =
+        jifen_sandbox::Config::new(config.sandbox_base_url(), instance::outgoing_client()?);
+    sandbox.official_account_push_url = Some(format!(
+        "{}/api/v1/weixin/portal/receive",
+        config.public_base_url()
+    ));
     sandbox.time_compression = config.sandbox.time_compression;
     let sandbox = Sandbox::new(sandbox);
-    Ok(tokio::spawn(async move { sandbox.serve(listener, wait_for(stopped)).await }))
+    Ok(tokio::spawn(async move {
+        sandbox.serve(listener, wait_for(stopped)).await;
+    }))
 }

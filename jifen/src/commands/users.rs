@@ -58,7 +58,12 @@ impl Row for Line {
     const HEAD: &'static [&'static str] = &["USER", "NICKNAME", "BALANCE", "CREATED"];
 
     fn cells(&self) -> Vec<String> {
-        vec![self.id.clone(), self.nickname.clone(), self.balance.to_string(), self.created_at.clone()]
+        vec![
+            self.id.clone(),
+            self.nickname.clone(),
+            self.balance.to_string(),
+            self.created_at.clone(),
+        ]
     }
 }
 
@@ -76,7 +81,16 @@ struct Details {
 }
 
 impl Row for Details {
-    const HEAD: &'static [&'static str] = &["user", "nickname", "points", "next expiry", "phone", "e-mail", "created", "merged ids"];
+    const HEAD: &'static [&'static str] = &[
+        "user",
+        "nickname",
+        "points",
+        "next expiry",
+        "phone",
+        "e-mail",
+        "created",
+        "merged ids",
+    ];
 
     fn cells(&self) -> Vec<String> {
         let bound = |is: bool| if is { "bound" } else { "not bound" }.to_owned();
@@ -84,7 +98,9 @@ impl Row for Details {
             self.id.clone(),
             self.nickname.clone(),
             self.points.to_string(),
-            self.next_expiry.clone().unwrap_or_else(|| "none".to_owned()),
+            self.next_expiry
+                .clone()
+                .unwrap_or_else(|| "none".to_owned()),
             bound(self.phone_bound),
             bound(self.email_bound),
             self.created_at.clone(),
@@ -133,8 +149,20 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> anyhow::
             }
             Ok(())
         }
-        Command::Grant { id, points, reason, days, key } => {
-            let gift = Gift { user: user(&id)?, points, validity_days: days, reason, key };
+        Command::Grant {
+            id,
+            points,
+            reason,
+            days,
+            key,
+        } => {
+            let gift = Gift {
+                user: user(&id)?,
+                points,
+                validity_days: days,
+                reason,
+                key,
+            };
             let balance = app.give_points(&gift).await?;
             let sentence = format!("given; user {id} can spend {} points", balance.get());
             output.done(&sentence, &json!({ "user": id, "balance": balance.get() }))

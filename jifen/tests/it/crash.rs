@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use jifen::instance;
 use jifen_sandbox::Sandbox;
-use jifen_store::testing::{TestStore, fresh};
 use jifen_store::Engine;
+use jifen_store::testing::{TestStore, fresh};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -19,12 +19,12 @@ const BUYERS: usize = 6;
 /// The longest life of a process. Short enough to fall into every part of a purchase, long enough for some to succeed.
 const LIFE_MICROS_MAX: u64 = 120_000;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite_credits_every_paid_order_once_after_fifty_kills() {
     credits_every_paid_order_once_after_fifty_kills(Engine::Sqlite).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_credits_every_paid_order_once_after_fifty_kills() {
     credits_every_paid_order_once_after_fifty_kills(Engine::Postgres).await;
 }
@@ -34,7 +34,9 @@ async fn credits_every_paid_order_once_after_fifty_kills(engine: Engine) {
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     for _ in 0..ROUNDS {
         let mut mall = stage.start().await;
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         let life = Duration::from_micros((random >> 33) % LIFE_MICROS_MAX);
         // The purchases end by themselves, or, mostly, by the kill.
         let _ = tokio::time::timeout(life, stage.purchases()).await;
@@ -44,17 +46,26 @@ async fn credits_every_paid_order_once_after_fifty_kills(engine: Engine) {
 
     let mut mall = stage.start().await;
     let paid = stage.paid_orders().await;
-    assert!(paid.len() >= 5, "too few payments ({}) to prove anything", paid.len());
+    assert!(
+        paid.len() >= 5,
+        "too few payments ({}) to prove anything",
+        paid.len()
+    );
     for order in &paid {
-        stage.wait_until_delivered(order).await;
+        stage.assert_is_delivered(order);
     }
-    let points: i64 = stage.command(&["users", "list", "--json"])
+    let points: i64 = stage
+        .command(&["users", "list", "--json"])
         .as_array()
         .unwrap()
         .iter()
         .map(|user| user["balance"].as_i64().unwrap())
         .sum();
-    assert_eq!(points, 100 * i64::try_from(paid.len()).unwrap(), "every paid order gave 100 points, once");
+    assert_eq!(
+        points,
+        100 * i64::try_from(paid.len()).unwrap(),
+        "every paid order gave 100 points, once"
+    );
     assert_eq!(stage.command(&["audit", "--json"])["findings"], json!([]));
     mall.kill().unwrap();
     mall.wait().unwrap();
@@ -80,7 +91,12 @@ impl Stage {
         tokio::spawn(Sandbox::new(config).serve(listener, std::future::pending()));
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let mall = format!("http://{}", free.local_addr().unwrap());
-        Self { mall, sandbox, http: instance::outgoing_client().unwrap(), store }
+        Self {
+            mall,
+            sandbox,
+            http: instance::outgoing_client().unwrap(),
+            store,
+        }
     }
 
     fn jifen(&self) -> Command {
@@ -99,17 +115,36 @@ impl Stage {
 
     /// Starts the mall and waits until it answers.
     async fn start(&self) -> Child {
-        let mut child = self.jifen().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = self
+            .jifen()
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let url = format!("{}/readyz", self.mall);
-        while !self.http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
-            assert!(child.try_wait().unwrap().is_none(), "the mall did not start");
+        while !self
+            .http
+            .get(&url)
+            .send()
+            .await
+            .is_ok_and(|answer| answer.status().is_success())
+        {
+            assert!(
+                child.try_wait().unwrap().is_none(),
+                "the mall did not start"
+            );
         }
         child
     }
 
     fn command(&self, arguments: &[&str]) -> Value {
-        let output = self.jifen().args(arguments).output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        // The sandbox answers the command meanwhile.
+        let output = tokio::task::block_in_place(|| self.jifen().args(arguments).output().unwrap());
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
@@ -117,9 +152,17 @@ impl Stage {
     async fn purchases(&self) {
         let mut buyers = JoinSet::new();
         for number in 0..BUYERS {
-            let buyer = Buyer { mall: self.mall.clone(), sandbox: self.sandbox.clone(), http: self.http.clone() };
+            let buyer = Buyer {
+                mall: self.mall.clone(),
+                sandbox: self.sandbox.clone(),
+                http: self.http.clone(),
+            };
             buyers.spawn(async move {
-                let bought = if number % 2 == 0 { buyer.buys_with_wechat().await } else { buyer.buys_with_alipay().await };
+                let bought = if number % 2 == 0 {
+                    buyer.buys_with_wechat().await
+                } else {
+                    buyer.buys_with_alipay().await
+                };
                 // Nobody answers once the process is killed.
                 bought.unwrap_or_default();
             });
@@ -132,18 +175,37 @@ impl Stage {
         let mut orders = Vec::new();
         for provider in ["wechat-pay", "alipay"] {
             let url = format!("{}/sandbox/api/{provider}/transactions", self.sandbox);
-            let list: Value = serde_json::from_str(&self.http.get(url).send().await.unwrap().text().await.unwrap()).unwrap();
-            let paid = list.as_array().unwrap().iter().filter(|payment| payment["state"] == "SUCCESS" || payment["state"] == "TRADE_SUCCESS");
+            let list: Value = serde_json::from_str(
+                &self
+                    .http
+                    .get(url)
+                    .send()
+                    .await
+                    .unwrap()
+                    .text()
+                    .await
+                    .unwrap(),
+            )
+            .unwrap();
+            let paid = list
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|payment| is_paid(&payment["state"]));
             orders.extend(paid.map(|payment| payment["out_trade_no"].as_str().unwrap().to_owned()));
         }
         orders
     }
 
     /// By a repeated notification, or by asking the provider as an operator can.
-    async fn wait_until_delivered(&self, order: &str) {
+    fn assert_is_delivered(&self, order: &str) {
         let shown = self.command(&["orders", "query", order, "--json"]);
         assert_eq!(shown["state"], "delivered", "order {order}");
     }
+}
+
+fn is_paid(state: &Value) -> bool {
+    state == "SUCCESS" || state == "TRADE_SUCCESS"
 }
 
 struct Buyer {
@@ -155,33 +217,79 @@ struct Buyer {
 impl Buyer {
     async fn buys_with_wechat(&self) -> Option<()> {
         let person = "xiaoming";
-        let login = self.post(&format!("{}/sandbox/api/people/{person}/login-code", self.sandbox), &json!({}), "").await?;
+        let login = self
+            .post(
+                &format!("{}/sandbox/api/people/{person}/login-code", self.sandbox),
+                &json!({}),
+                "",
+            )
+            .await?;
         let url = format!("{}/api/v1/auth/wechat-login", self.mall);
-        let login = self.post(&url, &json!({ "code": login["code"] }), "").await?;
+        let login = self
+            .post(&url, &json!({ "code": login["code"] }), "")
+            .await?;
         let token = login["data"]["token"].as_str()?;
         let url = format!("{}/api/v1/points/create-order", self.mall);
-        let order = self.post(&url, &json!({ "packageId": "100001" }), token).await?;
-        let pay = format!("{}/sandbox/api/wechat-pay/transactions/{}/pay", self.sandbox, order["data"]["orderId"].as_str()?);
+        let order = self
+            .post(&url, &json!({ "packageId": "100001" }), token)
+            .await?;
+        let pay = format!(
+            "{}/sandbox/api/wechat-pay/transactions/{}/pay",
+            self.sandbox,
+            order["data"]["orderId"].as_str()?
+        );
         self.post(&pay, &json!({}), "").await?;
-        let check = format!("{}/api/v1/points/check-payment?orderId={}", self.mall, order["data"]["orderId"].as_str()?);
-        self.http.get(check).header("authorization", format!("Bearer {token}")).send().await.ok()?;
+        let check = format!(
+            "{}/api/v1/points/check-payment?orderId={}",
+            self.mall,
+            order["data"]["orderId"].as_str()?
+        );
+        self.http
+            .get(check)
+            .header("authorization", format!("Bearer {token}"))
+            .send()
+            .await
+            .ok()?;
         Some(())
     }
 
     async fn buys_with_alipay(&self) -> Option<()> {
         let url = format!("{}/api/v1/alipay/create_pay_order", self.mall);
-        let order = self.post(&url, &json!({ "userId": "10001", "productId": "100001" }), "").await?;
+        let order = self
+            .post(
+                &url,
+                &json!({ "userId": "10001", "productId": "100001" }),
+                "",
+            )
+            .await?;
         let form = crate::world::Form::read(order["data"].as_str()?);
-        let body: String = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&form.fields).finish();
-        let submit = self.http.post(&form.action).header("content-type", "application/x-www-form-urlencoded");
+        let body: String = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(&form.fields)
+            .finish();
+        let submit = self
+            .http
+            .post(&form.action)
+            .header("content-type", "application/x-www-form-urlencoded");
         submit.body(body).send().await.ok()?;
-        let pay = format!("{}/sandbox/api/alipay/transactions/{}/pay", self.sandbox, form.order_id());
+        let pay = format!(
+            "{}/sandbox/api/alipay/transactions/{}/pay",
+            self.sandbox,
+            form.order_id()
+        );
         self.post(&pay, &json!({}), "").await.map(drop)
     }
 
     async fn post(&self, url: &str, body: &Value, token: &str) -> Option<Value> {
-        let request = self.http.post(url).header("content-type", "application/json").body(body.to_string());
-        let request = if token.is_empty() { request } else { request.header("authorization", format!("Bearer {token}")) };
+        let request = self
+            .http
+            .post(url)
+            .header("content-type", "application/json")
+            .body(body.to_string());
+        let request = if token.is_empty() {
+            request
+        } else {
+            request.header("authorization", format!("Bearer {token}"))
+        };
         serde_json::from_str(&request.send().await.ok()?.text().await.ok()?).ok()
     }
 }

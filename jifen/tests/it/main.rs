@@ -2,6 +2,10 @@
 //! Folders mirror the URLs.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+#![expect(
+    clippy::too_many_lines,
+    reason = "a story or a table of cases is told in one piece"
+)]
 
 mod callbacks;
 mod commands;

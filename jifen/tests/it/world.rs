@@ -144,7 +144,8 @@ impl World {
     }
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> Request {
-        self.post_text(path, body.to_string()).header("content-type", "application/json")
+        self.post_text(path, body.to_string())
+            .header("content-type", "application/json")
     }
 
     pub(crate) fn post_text(&self, path: &str, body: impl Into<reqwest::Body>) -> Request {
@@ -157,7 +158,10 @@ impl World {
     }
 
     pub(crate) fn post_to(&self, node: &str, path: &str, body: &Value) -> Request {
-        let request = self.http.post(format!("{node}{path}")).header("content-type", "application/json");
+        let request = self
+            .http
+            .post(format!("{node}{path}"))
+            .header("content-type", "application/json");
         Request(request.body(body.to_string()))
     }
 
@@ -173,32 +177,86 @@ impl World {
 
     /// A call of the sandbox's control API; it must succeed.
     pub(crate) async fn sandbox_post(&self, path: &str, body: &Value) -> Value {
-        let request = self.http.post(format!("{}/sandbox/api{path}", self.sandbox));
-        let answer = Request(request.header("content-type", "application/json").body(body.to_string())).send().await;
-        assert!(answer.status < 300, "sandbox {path}: {} {}", answer.status, answer.text);
+        let request = self
+            .http
+            .post(format!("{}/sandbox/api{path}", self.sandbox));
+        let answer = Request(
+            request
+                .header("content-type", "application/json")
+                .body(body.to_string()),
+        )
+        .send()
+        .await;
+        assert!(
+            answer.status < 300,
+            "sandbox {path}: {} {}",
+            answer.status,
+            answer.text
+        );
         answer.body
     }
 
     pub(crate) async fn sandbox_patch(&self, path: &str, body: &Value) {
-        let request = self.http.patch(format!("{}/sandbox/api{path}", self.sandbox));
-        let answer = Request(request.header("content-type", "application/json").body(body.to_string())).send().await;
-        assert!(answer.status < 300, "sandbox {path}: {} {}", answer.status, answer.text);
+        let request = self
+            .http
+            .patch(format!("{}/sandbox/api{path}", self.sandbox));
+        let answer = Request(
+            request
+                .header("content-type", "application/json")
+                .body(body.to_string()),
+        )
+        .send()
+        .await;
+        assert!(
+            answer.status < 300,
+            "sandbox {path}: {} {}",
+            answer.status,
+            answer.text
+        );
     }
 
     pub(crate) async fn sandbox_put(&self, path: &str, body: &Value) {
         let request = self.http.put(format!("{}/sandbox/api{path}", self.sandbox));
-        let answer = Request(request.header("content-type", "application/json").body(body.to_string())).send().await;
-        assert!(answer.status < 300, "sandbox {path}: {} {}", answer.status, answer.text);
+        let answer = Request(
+            request
+                .header("content-type", "application/json")
+                .body(body.to_string()),
+        )
+        .send()
+        .await;
+        assert!(
+            answer.status < 300,
+            "sandbox {path}: {} {}",
+            answer.status,
+            answer.text
+        );
     }
 
     pub(crate) async fn sandbox_delete(&self, path: &str) {
-        let answer = Request(self.http.delete(format!("{}/sandbox/api{path}", self.sandbox))).send().await;
-        assert!(answer.status < 300, "sandbox {path}: {} {}", answer.status, answer.text);
+        let answer = Request(
+            self.http
+                .delete(format!("{}/sandbox/api{path}", self.sandbox)),
+        )
+        .send()
+        .await;
+        assert!(
+            answer.status < 300,
+            "sandbox {path}: {} {}",
+            answer.status,
+            answer.text
+        );
     }
 
     pub(crate) async fn sandbox_get(&self, path: &str) -> Value {
-        let answer = Request(self.http.get(format!("{}/sandbox/api{path}", self.sandbox))).send().await;
-        assert!(answer.status < 300, "sandbox {path}: {} {}", answer.status, answer.text);
+        let answer = Request(self.http.get(format!("{}/sandbox/api{path}", self.sandbox)))
+            .send()
+            .await;
+        assert!(
+            answer.status < 300,
+            "sandbox {path}: {} {}",
+            answer.status,
+            answer.text
+        );
         answer.body
     }
 
@@ -220,20 +278,37 @@ impl World {
 
     /// The whole answer to that login.
     pub(crate) async fn log_in_answer(&self, person: &str) -> Value {
-        let login = self.sandbox_post(&format!("/people/{person}/login-code"), &json!({})).await;
-        let answer = self.post("/api/v1/auth/wechat-login", &json!({ "code": login["code"] })).send().await;
+        let login = self
+            .sandbox_post(&format!("/people/{person}/login-code"), &json!({}))
+            .await;
+        let answer = self
+            .post(
+                "/api/v1/auth/wechat-login",
+                &json!({ "code": login["code"] }),
+            )
+            .send()
+            .await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         answer.body
     }
 
     /// The user's points as the mall tells them.
     pub(crate) async fn points(&self, token: &Token) -> i64 {
-        self.get("/api/v1/user/info").token(token).send().await.body["data"]["points"].as_i64().unwrap()
+        self.get("/api/v1/user/info").token(token).send().await.body["data"]["points"]
+            .as_i64()
+            .unwrap()
     }
 
     /// Makes a WeChat Pay order and returns the data of the answer.
     pub(crate) async fn create_order(&self, token: &Token, package: &str) -> Value {
-        let answer = self.post("/api/v1/points/create-order", &json!({ "packageId": package })).token(token).send().await;
+        let answer = self
+            .post(
+                "/api/v1/points/create-order",
+                &json!({ "packageId": package }),
+            )
+            .token(token)
+            .send()
+            .await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         answer.body["data"].clone()
     }
@@ -241,22 +316,32 @@ impl World {
     /// Does what `wx.requestPayment` does with an order's `paymentInfo`, and the person pays.
     pub(crate) async fn pay_with_wechat(&self, person: &str, order: &Value) {
         let mut payment = order["paymentInfo"].clone();
-        payment["openid"] = self.sandbox_get(&format!("/people/{person}")).await["mini_program_openid"].clone();
-        self.sandbox_post("/wechat-pay/request-payment", &payment).await;
+        payment["openid"] =
+            self.sandbox_get(&format!("/people/{person}")).await["mini_program_openid"].clone();
+        self.sandbox_post("/wechat-pay/request-payment", &payment)
+            .await;
     }
 
     /// Makes an Alipay order and returns its form.
     pub(crate) async fn alipay_form(&self, user: &str, product: &str) -> Form {
         let body = json!({ "userId": user, "productId": product });
-        let answer = self.post("/api/v1/alipay/create_pay_order", &body).send().await;
+        let answer = self
+            .post("/api/v1/alipay/create_pay_order", &body)
+            .send()
+            .await;
         assert_eq!(answer.body["code"], "0000", "{}", answer.text);
         Form::read(answer.body["data"].as_str().unwrap())
     }
 
     /// Submits a form as a browser does; the buyer arrives at the cashier.
     pub(crate) async fn submit(&self, form: &Form) -> Answer {
-        let body: String = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&form.fields).finish();
-        let request = self.http.post(&form.action).header("content-type", "application/x-www-form-urlencoded");
+        let body: String = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(&form.fields)
+            .finish();
+        let request = self
+            .http
+            .post(&form.action)
+            .header("content-type", "application/x-www-form-urlencoded");
         Request(request.body(body)).send().await
     }
 
@@ -264,20 +349,33 @@ impl World {
     pub(crate) async fn pay_with_alipay(&self, form: &Form) {
         let answer = self.submit(form).await;
         assert_eq!(answer.status, 302, "{}", answer.text);
-        self.sandbox_post(&format!("/alipay/transactions/{}/pay", form.order_id()), &json!({})).await;
+        self.sandbox_post(
+            &format!("/alipay/transactions/{}/pay", form.order_id()),
+            &json!({}),
+        )
+        .await;
     }
 
     /// A login QR code's ticket, with the cookie of the browser that asked.
     pub(crate) async fn qr_ticket(&self) -> (String, String) {
         let answer = self.get("/api/v1/login/weixin_qrcode_ticket").send().await;
         assert_eq!(answer.body["code"], "0000", "{}", answer.text);
-        let cookie = answer.header("set-cookie").split(';').next().unwrap().to_owned();
+        let cookie = answer
+            .header("set-cookie")
+            .split(';')
+            .next()
+            .unwrap()
+            .to_owned();
         (answer.body["data"].as_str().unwrap().to_owned(), cookie)
     }
 
     /// Scans a login QR code, and WeChat tells the mall.
     pub(crate) async fn scan(&self, person: &str, ticket: &str) {
-        self.sandbox_post(&format!("/people/{person}/scan"), &json!({ "ticket": ticket })).await;
+        self.sandbox_post(
+            &format!("/people/{person}/scan"),
+            &json!({ "ticket": ticket }),
+        )
+        .await;
         self.deliver_notifications().await;
     }
 
@@ -285,16 +383,32 @@ impl World {
     pub(crate) async fn web_login(&self, person: &str) -> (String, String) {
         let (ticket, browser) = self.qr_ticket().await;
         self.scan(person, &ticket).await;
-        let check = self.get(&format!("/api/v1/login/check_login?ticket={}", encode(&ticket)));
+        let check = self.get(&format!(
+            "/api/v1/login/check_login?ticket={}",
+            encode(&ticket)
+        ));
         let login = check.header("cookie", &browser).send().await;
         assert_eq!(login.body["code"], "0000", "{}", login.text);
-        let cookie = login.header("set-cookie").split(';').next().unwrap().to_owned();
+        let cookie = login
+            .header("set-cookie")
+            .split(';')
+            .next()
+            .unwrap()
+            .to_owned();
         (login.body["data"].as_str().unwrap().to_owned(), cookie)
     }
 
     /// The user an openid belongs to.
     pub(crate) async fn user_of(&self, openid: &str) -> UserId {
-        self.store().read().await.unwrap().user_by_any_openid(openid).await.unwrap().unwrap().id
+        self.store()
+            .read()
+            .await
+            .unwrap()
+            .user_by_any_openid(openid)
+            .await
+            .unwrap()
+            .unwrap()
+            .id
     }
 
     /// The same; the session in the browser's cookie.
@@ -304,26 +418,50 @@ impl World {
     }
 
     pub(crate) async fn check_login(&self, ticket: &str) -> Answer {
-        self.get(&format!("/api/v1/login/check_login?ticket={}", encode(ticket))).send().await
+        self.get(&format!(
+            "/api/v1/login/check_login?ticket={}",
+            encode(ticket)
+        ))
+        .send()
+        .await
     }
 
     /// Makes a service credential and returns its secret.
     pub(crate) async fn gateway(&self) -> Token {
-        Token(self.app.create_service_credential("gateway").await.unwrap().1)
+        Token(
+            self.app
+                .create_service_credential("gateway")
+                .await
+                .unwrap()
+                .1,
+        )
     }
 
     /// Makes an API key of a user: `(id, secret)`.
     pub(crate) async fn api_key(&self, token: &Token, name: &str) -> (String, String) {
-        let answer = self.post("/api/v1/api-keys/create", &json!({ "name": name })).token(token).send().await;
+        let answer = self
+            .post("/api/v1/api-keys/create", &json!({ "name": name }))
+            .token(token)
+            .send()
+            .await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         let text = |field: &str| answer.body["data"][field].as_str().unwrap().to_owned();
         (text("id"), text("key"))
     }
 
-    pub(crate) async fn charge(&self, gateway: &Token, idempotency_key: &str, api_key: &str, points: i64) -> Answer {
+    pub(crate) async fn charge(
+        &self,
+        gateway: &Token,
+        idempotency_key: &str,
+        api_key: &str,
+        points: i64,
+    ) -> Answer {
         let body = json!({ "apiKey": api_key, "points": points, "title": "OCR" });
         let request = self.post("/api/v2/metering/charges", &body).token(gateway);
-        request.header("idempotency-key", idempotency_key).send().await
+        request
+            .header("idempotency-key", idempotency_key)
+            .send()
+            .await
     }
 
     /// The ledger adds up, everywhere.
@@ -342,7 +480,11 @@ pub(crate) struct Request(pub(crate) reqwest::RequestBuilder);
 
 impl Request {
     pub(crate) fn body(self, json: &str) -> Self {
-        Self(self.0.header("content-type", "application/json").body(json.to_owned()))
+        Self(
+            self.0
+                .header("content-type", "application/json")
+                .body(json.to_owned()),
+        )
     }
 
     pub(crate) fn token(self, token: &Token) -> Self {
@@ -359,11 +501,21 @@ impl Request {
         let headers = response
             .headers()
             .iter()
-            .map(|(name, value)| (name.as_str().to_owned(), value.to_str().unwrap_or_default().to_owned()))
+            .map(|(name, value)| {
+                (
+                    name.as_str().to_owned(),
+                    value.to_str().unwrap_or_default().to_owned(),
+                )
+            })
             .collect();
         let text = response.text().await.unwrap();
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Answer { status, headers, text, body }
+        Answer {
+            status,
+            headers,
+            text,
+            body,
+        }
     }
 }
 
@@ -378,7 +530,10 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map(String::as_str).unwrap_or_default()
+        self.headers
+            .get(name)
+            .map(String::as_str)
+            .unwrap_or_default()
     }
 }
 
@@ -395,17 +550,26 @@ impl Form {
         Self {
             html: html.to_owned(),
             action: attribute(html, "action").unwrap(),
-            fields: inputs.filter_map(|input| Some((attribute(input, "name")?, attribute(input, "value")?))).collect(),
+            fields: inputs
+                .filter_map(|input| Some((attribute(input, "name")?, attribute(input, "value")?)))
+                .collect(),
         }
     }
 
     pub(crate) fn biz_content(&self) -> Value {
-        let field = self.fields.iter().find(|(name, _)| name == "biz_content").unwrap();
+        let field = self
+            .fields
+            .iter()
+            .find(|(name, _)| name == "biz_content")
+            .unwrap();
         serde_json::from_str(&field.1).unwrap()
     }
 
     pub(crate) fn order_id(&self) -> String {
-        self.biz_content()["out_trade_no"].as_str().unwrap().to_owned()
+        self.biz_content()["out_trade_no"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 }
 
@@ -420,11 +584,19 @@ pub(crate) struct TestClock {
 impl TestClock {
     fn new(start: &str) -> Self {
         let start = Time::parse_rfc3339(start).unwrap();
-        Self { micros: AtomicI64::new(start.micros()), is_real: false, seed: AtomicU64::new(1) }
+        Self {
+            micros: AtomicI64::new(start.micros()),
+            is_real: false,
+            seed: AtomicU64::new(1),
+        }
     }
 
     fn real() -> Self {
-        Self { micros: AtomicI64::new(0), is_real: true, seed: AtomicU64::new(1) }
+        Self {
+            micros: AtomicI64::new(0),
+            is_real: true,
+            seed: AtomicU64::new(1),
+        }
     }
 
     pub(crate) fn advance_seconds(&self, seconds: i64) {
@@ -432,14 +604,21 @@ impl TestClock {
     }
 
     pub(crate) fn now(&self) -> Time {
-        let machine = if self.is_real { SystemEnvironment.now().micros() } else { 0 };
+        let machine = if self.is_real {
+            SystemEnvironment.now().micros()
+        } else {
+            0
+        };
         Time::from_micros(machine + self.micros.load(Ordering::SeqCst))
     }
 
-    /// SplitMix64: enough to make ids differ.
+    /// `SplitMix64`: enough to make ids differ.
     fn fill(&self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
-            let mut z = self.seed.fetch_add(1, Ordering::SeqCst).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mut z = self
+                .seed
+                .fetch_add(1, Ordering::SeqCst)
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15);
             z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             let word = (z ^ (z >> 31)).to_le_bytes();
@@ -472,8 +651,14 @@ impl jifen_sandbox::Environment for SandboxClock {
 }
 
 fn start_sandbox(config: &Config, clock: Arc<TestClock>, listener: TcpListener) {
-    let mut sandbox = jifen_sandbox::Config::new(config.sandbox_base_url(), instance::outgoing_client().unwrap());
-    sandbox.official_account_push_url = Some(format!("{}/api/v1/weixin/portal/receive", config.public_base_url()));
+    let mut sandbox = jifen_sandbox::Config::new(
+        config.sandbox_base_url(),
+        instance::outgoing_client().unwrap(),
+    );
+    sandbox.official_account_push_url = Some(format!(
+        "{}/api/v1/weixin/portal/receive",
+        config.public_base_url()
+    ));
     sandbox.automatic_delivery = false;
     sandbox.environment = Arc::new(SandboxClock(clock));
     let sandbox = Sandbox::new(sandbox);
@@ -495,7 +680,14 @@ pub(crate) fn database_url(config: &StoreConfig) -> String {
 fn attribute(html: &str, name: &str) -> Option<String> {
     let (_, rest) = html.split_once(&format!("{name}=\""))?;
     let (value, _) = rest.split_once('"')?;
-    Some(value.replace("&quot;", "\"").replace("&lt;", "<").replace("&gt;", ">").replace("&#39;", "'").replace("&amp;", "&"))
+    Some(
+        value
+            .replace("&quot;", "\"")
+            .replace("&lt;", "<")
+            .replace("&gt;", ">")
+            .replace("&#39;", "'")
+            .replace("&amp;", "&"),
+    )
 }
 
 pub(crate) fn encode(text: &str) -> String {

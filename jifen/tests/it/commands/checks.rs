@@ -12,7 +12,8 @@ struct File(PathBuf);
 
 impl File {
     fn new(name: &str, text: &str) -> Self {
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.toml", std::process::id()));
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("{name}-{}.toml", std::process::id()));
         std::fs::write(&path, text).unwrap();
         Self(path)
     }
@@ -36,25 +37,57 @@ async fn check(file: &File) -> Ran {
 #[tokio::test]
 async fn the_defaults_are_right_and_document_themselves() {
     let ran = jifen(&[], &["config", "check"]).await;
-    assert!(ran.text().starts_with("the configuration is right (profile Development, SQLite "), "{}", ran.stdout);
-    assert_eq!(jifen(&[], &["config", "check", "--json"]).await.json(), json!({ "mistakes": [] }));
+    assert!(
+        ran.text()
+            .starts_with("the configuration is right (profile Development, SQLite "),
+        "{}",
+        ran.stdout
+    );
+    assert_eq!(
+        jifen(&[], &["config", "check", "--json"]).await.json(),
+        json!({ "mistakes": [] })
+    );
     let defaults = jifen(&[], &["config", "defaults"]).await;
     let file = File::new("defaults", defaults.text());
-    assert_eq!(check(&file).await.code, 0, "the defaults are a file of their own");
+    assert_eq!(
+        check(&file).await.code,
+        0,
+        "the defaults are a file of their own"
+    );
 }
 
 #[tokio::test]
 async fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
     let file = File::new("wins", "[database]\nurl = \"from-the-file.db\"\n");
-    let told = async |settings: &[(&str, &str)], arguments: &[&str]| jifen(settings, arguments).await.text().to_owned();
+    let told = async |settings: &[(&str, &str)], arguments: &[&str]| {
+        jifen(settings, arguments).await.text().to_owned()
+    };
     let arguments = ["--config", file.path(), "config", "check"];
-    assert!(told(&[], &arguments).await.contains("SQLite from-the-file.db"));
-    assert!(told(&[("JIFEN_CONFIG", file.path())], &["config", "check"]).await.contains("SQLite from-the-file.db"));
+    assert!(
+        told(&[], &arguments)
+            .await
+            .contains("SQLite from-the-file.db")
+    );
+    assert!(
+        told(&[("JIFEN_CONFIG", file.path())], &["config", "check"])
+            .await
+            .contains("SQLite from-the-file.db")
+    );
     let environment = [("JIFEN__DATABASE__URL", "from-the-environment.db")];
-    assert!(told(&environment, &arguments).await.contains("SQLite from-the-environment.db"));
-    let secret = [("JIFEN__DATABASE__URL", "postgres://mall:hunter2@db.example/mall")];
+    assert!(
+        told(&environment, &arguments)
+            .await
+            .contains("SQLite from-the-environment.db")
+    );
+    let secret = [(
+        "JIFEN__DATABASE__URL",
+        "postgres://mall:hunter2@db.example/mall",
+    )];
     let words = told(&secret, &arguments).await;
-    assert!(words.contains("PostgreSQL db.example/mall") && !words.contains("hunter2"), "{words}");
+    assert!(
+        words.contains("PostgreSQL db.example/mall") && !words.contains("hunter2"),
+        "{words}"
+    );
 }
 
 #[tokio::test]
@@ -87,16 +120,27 @@ async fn every_mistake_is_told_at_once() {
         "mail.from: is not an address",
     ];
     for key in keys {
-        assert!(ran.stdout.contains(key), "{key:?} is not in:\n{}", ran.stdout);
+        assert!(
+            ran.stdout.contains(key),
+            "{key:?} is not in:\n{}",
+            ran.stdout
+        );
     }
     let listed = jifen(&[], &["config", "check", "--json", "--config", file.path()]).await;
     assert_eq!(listed.code, 1);
     let listed: serde_json::Value = serde_json::from_str(&listed.stdout).unwrap();
-    assert!(listed["mistakes"].as_array().unwrap().len() >= keys.len(), "{listed}");
+    assert!(
+        listed["mistakes"].as_array().unwrap().len() >= keys.len(),
+        "{listed}"
+    );
 
     let serve = jifen(&[], &["--config", file.path()]).await;
     for key in keys {
-        assert!(serve.error().contains(key), "the mall does not start either, and says why: {}", serve.stderr);
+        assert!(
+            serve.error().contains(key),
+            "the mall does not start either, and says why: {}",
+            serve.stderr
+        );
     }
 }
 
@@ -104,9 +148,17 @@ async fn every_mistake_is_told_at_once() {
 async fn what_cannot_be_read_is_told() {
     for (name, text, reason) in [
         ("unknown-key", "[server]\nport = 8080\n", "port"),
-        ("unknown-section", "[sever]\nlisten = \"127.0.0.1:8080\"\n", "sever"),
+        (
+            "unknown-section",
+            "[sever]\nlisten = \"127.0.0.1:8080\"\n",
+            "sever",
+        ),
         ("not-toml", "[server\n", "not-toml"),
-        ("type", "[server]\nbody_bytes_max = \"many\"\n", "body_bytes_max"),
+        (
+            "type",
+            "[server]\nbody_bytes_max = \"many\"\n",
+            "body_bytes_max",
+        ),
         ("profile", "profile = \"staging\"\n", "staging"),
         ("address", "[server]\nlisten = \"localhost\"\n", "listen"),
     ] {
@@ -115,7 +167,13 @@ async fn what_cannot_be_read_is_told() {
         assert!(ran.error().contains(reason), "{name}: {}", ran.stderr);
     }
     let missing = jifen(&[], &["--config", "/nowhere/jifen.toml", "config", "check"]).await;
-    assert!(missing.error().contains("there is no configuration file /nowhere/jifen.toml"), "{}", missing.stderr);
+    assert!(
+        missing
+            .error()
+            .contains("there is no configuration file /nowhere/jifen.toml"),
+        "{}",
+        missing.stderr
+    );
     for (variable, value, reason) in [
         ("JIFEN__SERVER__PORT", "1", "port"),
         ("JIFEN__SERVER__BODY_BYTES_MAX", "many", "body_bytes_max"),
@@ -153,22 +211,63 @@ async fn production_refuses_to_start_with_what_is_for_development_and_lists_it_a
             "alipay.private_key_file",
             "alipay.public_key_file",
         ] {
-            assert!(ran.error().contains(&format!("\n  - {key}: ")), "{command:?}: {key} is not in {}", ran.stderr);
+            assert!(
+                ran.error().contains(&format!("\n  - {key}: ")),
+                "{command:?}: {key} is not in {}",
+                ran.stderr
+            );
         }
-        assert!(!ran.stderr.contains(kit.mini_program_secret), "{}", ran.stderr);
+        assert!(
+            !ran.stderr.contains(kit.mini_program_secret),
+            "{}",
+            ran.stderr
+        );
     }
 }
 
 #[tokio::test]
 async fn a_command_line_that_makes_no_sense_is_explained() {
-    for arguments in [&["nonsense"][..], &["serve", "--nonsense"], &["users"], &["config", "check", "extra"]] {
+    for arguments in [
+        &["nonsense"][..],
+        &["serve", "--nonsense"],
+        &["users"],
+        &["config", "check", "extra"],
+    ] {
         let ran = jifen(&[], arguments).await;
         assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{arguments:?}");
-        assert!(ran.stderr.contains("Usage: jifen"), "{arguments:?}: {}", ran.stderr);
+        assert!(
+            ran.stderr.contains("Usage: jifen"),
+            "{arguments:?}: {}",
+            ran.stderr
+        );
     }
     let help = jifen(&[], &["--help"]).await;
-    for command in ["serve", "demo", "sandbox", "migrate", "config", "audit", "doctor", "packages", "notices", "maintenance", "credentials", "orders", "users", "jobs"] {
-        assert!(help.text().lines().any(|line| line.trim_start().starts_with(command)), "{command} is not in {}", help.stdout);
+    for command in [
+        "serve",
+        "demo",
+        "sandbox",
+        "migrate",
+        "config",
+        "audit",
+        "doctor",
+        "packages",
+        "notices",
+        "maintenance",
+        "credentials",
+        "orders",
+        "users",
+        "jobs",
+    ] {
+        assert!(
+            help.text()
+                .lines()
+                .any(|line| line.trim_start().starts_with(command)),
+            "{command} is not in {}",
+            help.stdout
+        );
     }
-    assert_eq!(jifen(&[], &["--version"]).await.text(), format!("jifen {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        jifen(&[], &["--version"]).await.text(),
+        format!("jifen {}\n", env!("CARGO_PKG_VERSION"))
+    );
 }

@@ -10,14 +10,22 @@ on_both_engines!(every_request_is_counted_under_the_pattern_of_its_url);
 /// The value of a metric's line, label by label as given; `None` when there is none.
 fn value(text: &str, name: &str, labels: &[&str]) -> Option<f64> {
     let line = text.lines().find(|line| {
-        line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])) && labels.iter().all(|label| line.contains(label))
+        line.strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with(['{', ' ']))
+            && labels.iter().all(|label| line.contains(label))
     })?;
     line.rsplit_once(' ')?.1.parse().ok()
 }
 
 async fn scrape(world: &World) -> String {
     let answer = world.get("/metrics").send().await;
-    assert_eq!((answer.status, answer.header("content-type")), (200, "application/openmetrics-text; version=1.0.0; charset=utf-8"));
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (
+            200,
+            "application/openmetrics-text; version=1.0.0; charset=utf-8"
+        )
+    );
     assert!(answer.text.ends_with("# EOF\n"));
     answer.text
 }
@@ -26,34 +34,92 @@ async fn every_request_is_counted_under_the_pattern_of_its_url(world: World) {
     for _ in 0..3 {
         world.get("/api/v1/system/status").send().await;
     }
-    world.post("/api/v1/alipay/create_pay_order", &json!({ "userId": "10001", "productId": "100001" })).send().await;
+    world
+        .post(
+            "/api/v1/alipay/create_pay_order",
+            &json!({ "userId": "10001", "productId": "100001" }),
+        )
+        .send()
+        .await;
     world.get("/api/v1/user/info").send().await;
-    for guess in ["/api/v1/user/oSecretOpenid", "/wp-admin", "/api/v1/system/status/x"] {
+    for guess in [
+        "/api/v1/user/oSecretOpenid",
+        "/wp-admin",
+        "/api/v1/system/status/x",
+    ] {
         world.get(guess).send().await;
     }
     let text = scrape(&world).await;
     let requests = |labels: &[&str]| value(&text, "jifen_http_requests_total", labels);
-    assert_eq!(requests(&["method=\"GET\"", "route=\"/api/v1/system/status\"", "status=\"2xx\""]), Some(3.0), "{text}");
-    assert_eq!(requests(&["method=\"POST\"", "route=\"/api/v1/alipay/create_pay_order\"", "status=\"2xx\""]), Some(1.0), "{text}");
-    assert_eq!(requests(&["route=\"/api/v1/user/info\"", "status=\"4xx\""]), Some(1.0), "{text}");
-    assert_eq!(requests(&["route=\"unknown\"", "status=\"4xx\""]), Some(3.0), "guesses are one label: {text}");
-    assert!(!text.contains("oSecretOpenid") && !text.contains("wp-admin"), "{text}");
+    assert_eq!(
+        requests(&[
+            "method=\"GET\"",
+            "route=\"/api/v1/system/status\"",
+            "status=\"2xx\""
+        ]),
+        Some(3.0),
+        "{text}"
+    );
+    assert_eq!(
+        requests(&[
+            "method=\"POST\"",
+            "route=\"/api/v1/alipay/create_pay_order\"",
+            "status=\"2xx\""
+        ]),
+        Some(1.0),
+        "{text}"
+    );
+    assert_eq!(
+        requests(&["route=\"/api/v1/user/info\"", "status=\"4xx\""]),
+        Some(1.0),
+        "{text}"
+    );
+    assert_eq!(
+        requests(&["route=\"unknown\"", "status=\"4xx\""]),
+        Some(3.0),
+        "guesses are one label: {text}"
+    );
+    assert!(
+        !text.contains("oSecretOpenid") && !text.contains("wp-admin"),
+        "{text}"
+    );
     let status = ["route=\"/api/v1/system/status\""];
-    assert_eq!(value(&text, "jifen_http_request_duration_seconds_count", &status), Some(3.0), "{text}");
-    assert_eq!(value(&text, "jifen_http_requests_in_flight", &[]), Some(1.0), "the scrape itself: {text}");
+    assert_eq!(
+        value(&text, "jifen_http_request_duration_seconds_count", &status),
+        Some(3.0),
+        "{text}"
+    );
+    assert_eq!(
+        value(&text, "jifen_http_requests_in_flight", &[]),
+        Some(1.0),
+        "the scrape itself: {text}"
+    );
     assert_eq!(value(&text, "jifen_database_up", &[]), Some(1.0), "{text}");
-    assert!(value(&text, "jifen_jobs_waiting", &[]).is_some_and(|waiting| waiting >= 2.0), "query and close: {text}");
+    assert!(
+        value(&text, "jifen_jobs_waiting", &[]).is_some_and(|waiting| waiting >= 2.0),
+        "query and close: {text}"
+    );
     assert_eq!(value(&text, "jifen_jobs_failed", &[]), Some(0.0), "{text}");
 
     let again = scrape(&world).await;
-    assert_eq!(value(&again, "jifen_http_requests_total", &["route=\"/metrics\""]), Some(1.0), "{again}");
+    assert_eq!(
+        value(&again, "jifen_http_requests_total", &["route=\"/metrics\""]),
+        Some(1.0),
+        "{again}"
+    );
 }
 
 #[tokio::test]
 async fn a_database_that_is_away_is_told_by_the_metrics() {
     let world = World::start(Engine::Sqlite).await;
     world.raw("ALTER TABLE jobs RENAME TO lost").await;
-    assert_eq!(value(&scrape(&world).await, "jifen_database_up", &[]), Some(0.0));
+    assert_eq!(
+        value(&scrape(&world).await, "jifen_database_up", &[]),
+        Some(0.0)
+    );
     world.raw("ALTER TABLE lost RENAME TO jobs").await;
-    assert_eq!(value(&scrape(&world).await, "jifen_database_up", &[]), Some(1.0));
+    assert_eq!(
+        value(&scrape(&world).await, "jifen_database_up", &[]),
+        Some(1.0)
+    );
 }

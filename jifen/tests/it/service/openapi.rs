@@ -41,14 +41,24 @@ const URLS: [(&str, &str); 28] = [
 
 async fn description(world: &World) -> Value {
     let answer = world.get("/openapi.json").send().await;
-    assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"));
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (200, "application/json")
+    );
     answer.body
 }
 
 /// `(url, method, operation)` of every operation.
 fn operations(api: &Value) -> Vec<(&str, &str, &Value)> {
     let urls = api["paths"].as_object().unwrap();
-    urls.iter().flat_map(|(url, item)| item.as_object().unwrap().iter().map(|(method, op)| (url.as_str(), method.as_str(), op))).collect()
+    urls.iter()
+        .flat_map(|(url, item)| {
+            item.as_object()
+                .unwrap()
+                .iter()
+                .map(|(method, op)| (url.as_str(), method.as_str(), op))
+        })
+        .collect()
 }
 
 #[tokio::test]
@@ -59,7 +69,10 @@ async fn every_url_is_described_with_its_methods() {
     for (url, method, _) in operations(&api) {
         described.entry(url).or_default().insert(method);
     }
-    let documented: BTreeMap<&str, BTreeSet<&str>> = URLS.iter().map(|(url, methods)| (*url, methods.split(' ').collect())).collect();
+    let documented: BTreeMap<&str, BTreeSet<&str>> = URLS
+        .iter()
+        .map(|(url, methods)| (*url, methods.split(' ').collect()))
+        .collect();
     assert_eq!(described, documented);
 }
 
@@ -70,12 +83,26 @@ async fn every_method_described_is_served_and_no_other() {
         for method in ["get", "post", "put", "patch", "delete"] {
             let answer = world.request(&method.to_uppercase(), url).send().await;
             let is_described = methods.split(' ').any(|described| described == method);
-            assert_eq!(answer.status != 405, is_described, "{method} {url}: {} {}", answer.status, answer.text);
+            assert_eq!(
+                answer.status != 405,
+                is_described,
+                "{method} {url}: {} {}",
+                answer.status,
+                answer.text
+            );
             assert_ne!(answer.status, 404, "{method} {url}: {}", answer.text);
             if !is_described {
-                let mut allowed: Vec<_> = answer.header("allow").split(',').filter(|method| *method != "HEAD").collect();
+                let mut allowed: Vec<_> = answer
+                    .header("allow")
+                    .split(',')
+                    .filter(|method| *method != "HEAD")
+                    .collect();
                 allowed.sort_unstable();
-                assert_eq!(allowed.join(" ").to_lowercase(), methods, "the Allow header of {url}");
+                assert_eq!(
+                    allowed.join(" ").to_lowercase(),
+                    methods,
+                    "the Allow header of {url}"
+                );
             }
         }
         let slash = world.get(&format!("{url}/")).send().await;
@@ -87,31 +114,70 @@ async fn every_method_described_is_served_and_no_other() {
 async fn the_description_is_openapi_3_1_and_whole() {
     let world = World::start(Engine::Sqlite).await;
     let api = description(&world).await;
-    assert!(api["openapi"].as_str().unwrap().starts_with("3.1."), "{}", api["openapi"]);
+    assert!(
+        api["openapi"].as_str().unwrap().starts_with("3.1."),
+        "{}",
+        api["openapi"]
+    );
     assert!(api["info"]["title"].is_string());
     assert_eq!(api["info"]["version"], env!("CARGO_PKG_VERSION"));
-    let tags: BTreeSet<_> = api["tags"].as_array().unwrap().iter().map(|tag| tag["name"].as_str().unwrap()).collect();
+    let tags: BTreeSet<_> = api["tags"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tag| tag["name"].as_str().unwrap())
+        .collect();
     let mut ids = BTreeSet::new();
     let mut used_tags = BTreeSet::new();
     for (url, method, operation) in operations(&api) {
         let id = operation["operationId"].as_str().unwrap();
-        assert!(!id.is_empty() && ids.insert(id), "{method} {url}: {id:?} is not its own");
-        assert!(operation["summary"].as_str().is_some_and(|summary| !summary.is_empty()), "{method} {url}: no summary");
+        assert!(
+            !id.is_empty() && ids.insert(id),
+            "{method} {url}: {id:?} is not its own"
+        );
+        assert!(
+            operation["summary"]
+                .as_str()
+                .is_some_and(|summary| !summary.is_empty()),
+            "{method} {url}: no summary"
+        );
         for tag in operation["tags"].as_array().unwrap() {
             used_tags.insert(tag.as_str().unwrap());
         }
-        for requirement in operation["security"].as_array().into_iter().flatten().flat_map(|r| r.as_object().unwrap().keys()) {
-            assert!(api["components"]["securitySchemes"].get(requirement).is_some(), "{method} {url}: {requirement}");
+        for requirement in operation["security"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .flat_map(|r| r.as_object().unwrap().keys())
+        {
+            assert!(
+                api["components"]["securitySchemes"]
+                    .get(requirement)
+                    .is_some(),
+                "{method} {url}: {requirement}"
+            );
         }
         let responses = operation["responses"].as_object().unwrap();
-        assert!(responses.keys().any(|status| status.starts_with('2')), "{method} {url}: no success");
+        assert!(
+            responses.keys().any(|status| status.starts_with('2')),
+            "{method} {url}: no success"
+        );
         for (status, response) in responses {
-            assert!(status.len() == 3 && status.parse::<u16>().is_ok(), "{method} {url}: {status}");
-            assert!(response["description"].is_string(), "{method} {url} {status}: no description");
+            assert!(
+                status.len() == 3 && status.parse::<u16>().is_ok(),
+                "{method} {url}: {status}"
+            );
+            assert!(
+                response["description"].is_string(),
+                "{method} {url} {status}: no description"
+            );
         }
         for parameter in operation["parameters"].as_array().into_iter().flatten() {
             let place = parameter["in"].as_str().unwrap();
-            assert!(["query", "header", "cookie"].contains(&place) && parameter["schema"].is_object(), "{method} {url}: {parameter}");
+            assert!(
+                ["query", "header", "cookie"].contains(&place) && parameter["schema"].is_object(),
+                "{method} {url}: {parameter}"
+            );
         }
     }
     assert_eq!(used_tags, tags, "every tag is described, and used");
@@ -123,7 +189,9 @@ async fn every_reference_in_the_description_leads_somewhere() {
         match value {
             Value::Object(members) => {
                 found.extend(members.get("$ref").and_then(Value::as_str));
-                members.values().for_each(|member| references(member, found));
+                members
+                    .values()
+                    .for_each(|member| references(member, found));
             }
             Value::Array(items) => items.iter().for_each(|item| references(item, found)),
             _ => {}
@@ -135,7 +203,9 @@ async fn every_reference_in_the_description_leads_somewhere() {
     references(&api, &mut found);
     assert!(!found.is_empty());
     for reference in &found {
-        let pointer = reference.strip_prefix('#').unwrap_or_else(|| panic!("{reference} leads outside"));
+        let pointer = reference
+            .strip_prefix('#')
+            .unwrap_or_else(|| panic!("{reference} leads outside"));
         assert!(api.pointer(pointer).is_some(), "{reference} leads nowhere");
     }
 }

@@ -45,7 +45,11 @@ fn jifen(store: &TestStore) -> Command {
 /// Runs an operator's command beside it, and returns what it says.
 pub(super) fn operate(store: &TestStore, arguments: &[&str]) -> Value {
     let output = jifen(store).args(arguments).arg("--json").output().unwrap();
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -54,23 +58,49 @@ impl Process {
     pub(super) fn start(store: &TestStore, settings: &[(&str, &str)]) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let database = database_url(store.config());
-        let name: String = database.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        let name: String = database
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+            .collect();
         let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.log"));
         let mut command = jifen(store);
-        command.envs(settings.iter().copied()).stdout(Stdio::piped()).stderr(std::fs::File::create(&log).unwrap());
+        command
+            .envs(settings.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(&log).unwrap());
         let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut printed = String::new();
         while !printed.contains("Stop with Ctrl-C.") {
             let read = stdout.read_line(&mut printed).unwrap();
-            assert_ne!(read, 0, "it did not start: {printed}{}", std::fs::read_to_string(&log).unwrap());
+            assert_ne!(
+                read,
+                0,
+                "it did not start: {printed}{}",
+                std::fs::read_to_string(&log).unwrap()
+            );
         }
         let url = |part: &str| {
-            let line = printed.lines().find(|line| line.trim_start().starts_with(part)).unwrap();
-            line.split_whitespace().nth(1).unwrap().trim_end_matches('/').to_owned()
+            let line = printed
+                .lines()
+                .find(|line| line.trim_start().starts_with(part))
+                .unwrap();
+            line.split_whitespace()
+                .nth(1)
+                .unwrap()
+                .trim_end_matches('/')
+                .to_owned()
         };
         let (mall, sandbox) = (url("mall"), url("sandbox"));
-        Self { mall, sandbox, child, stdout, printed, log, http: instance::outgoing_client().unwrap() }
+        Self {
+            mall,
+            sandbox,
+            child,
+            stdout,
+            printed,
+            log,
+            http: instance::outgoing_client().unwrap(),
+        }
     }
 
     /// Where the mall listens.
@@ -88,21 +118,40 @@ impl Process {
 
     /// A call of the sandbox's control API; it must succeed.
     pub(super) async fn sandbox_post(&self, path: &str, body: &Value) -> Value {
-        let answer = self.post_to(&self.sandbox, &format!("/sandbox/api{path}"), body).send().await;
-        assert!(answer.status < 300, "sandbox {path}: {} {}", answer.status, answer.text);
+        let answer = self
+            .post_to(&self.sandbox, &format!("/sandbox/api{path}"), body)
+            .send()
+            .await;
+        assert!(
+            answer.status < 300,
+            "sandbox {path}: {} {}",
+            answer.status,
+            answer.text
+        );
         answer.body
     }
 
     pub(super) async fn sandbox_get(&self, path: &str) -> Value {
-        Request(self.http.get(format!("{}/sandbox/api{path}", self.sandbox))).send().await.body
+        Request(self.http.get(format!("{}/sandbox/api{path}", self.sandbox)))
+            .send()
+            .await
+            .body
     }
 
     pub(super) async fn sandbox_delete(&self, path: &str) {
-        Request(self.http.delete(format!("{}/sandbox/api{path}", self.sandbox))).send().await;
+        Request(
+            self.http
+                .delete(format!("{}/sandbox/api{path}", self.sandbox)),
+        )
+        .send()
+        .await;
     }
 
     fn post_to(&self, base: &str, path: &str, body: &Value) -> Request {
-        let request = self.http.post(format!("{base}{path}")).header("content-type", "application/json");
+        let request = self
+            .http
+            .post(format!("{base}{path}"))
+            .header("content-type", "application/json");
         Request(request.body(body.to_string()))
     }
 
@@ -119,7 +168,13 @@ impl Process {
     /// Asks it to end, as `kill` does.
     pub(super) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([&format!("-{name}"), &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// Waits for its end.
@@ -127,7 +182,11 @@ impl Process {
         self.stdout.read_to_string(&mut self.printed).unwrap();
         let status = self.child.wait().unwrap();
         let logged = std::fs::read_to_string(&self.log).unwrap();
-        Ended { status, printed: std::mem::take(&mut self.printed), logged }
+        Ended {
+            status,
+            printed: std::mem::take(&mut self.printed),
+            logged,
+        }
     }
 }
 

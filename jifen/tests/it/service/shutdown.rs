@@ -24,7 +24,10 @@ async fn finishes_what_is_in_flight_when_it_is_told_to_stop(engine: Engine) {
     let store = fresh(engine).await;
     let process = Process::start(&store, &[]);
     let (user, api_key) = user_with_points(&process, &store).await;
-    let secret = operate(&store, &["credentials", "create", "gateway"])["secret"].as_str().unwrap().to_owned();
+    let secret = operate(&store, &["credentials", "create", "gateway"])["secret"]
+        .as_str()
+        .unwrap()
+        .to_owned();
 
     let body = json!({ "apiKey": api_key, "points": 3, "title": "OCR" }).to_string();
     let (first_half, second_half) = body.split_at(body.len() / 2);
@@ -40,7 +43,11 @@ async fn finishes_what_is_in_flight_when_it_is_told_to_stop(engine: Engine) {
         streams.push(stream);
     }
     let in_flight = format!("jifen_http_requests_in_flight {}", CHARGES + 1);
-    process.until("/metrics", |answer| answer.text.lines().any(|line| line == in_flight)).await;
+    process
+        .until("/metrics", |answer| {
+            answer.text.lines().any(|line| line == in_flight)
+        })
+        .await;
 
     process.signal("TERM");
     while TcpStream::connect(process.address()).await.is_ok() {}
@@ -55,19 +62,38 @@ async fn finishes_what_is_in_flight_when_it_is_told_to_stop(engine: Engine) {
     let ended = process.wait();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.logged);
     let shown = operate(&store, &["users", "show", &user]);
-    assert_eq!(shown["points"], 100 - 3 * CHARGES, "what was answered is on disk");
+    assert_eq!(
+        shown["points"],
+        100 - 3 * CHARGES,
+        "what was answered is on disk"
+    );
     assert_eq!(operate(&store, &["audit"])["findings"], json!([]));
 }
 
 /// `(user id, API key)` of somebody with 100 points.
 async fn user_with_points(process: &Process, store: &TestStore) -> (String, String) {
-    let code = process.sandbox_post("/people/xiaoming/login-code", &json!({})).await;
-    let login = process.post("/api/v1/auth/wechat-login", &json!({ "code": code["code"] })).send().await;
+    let code = process
+        .sandbox_post("/people/xiaoming/login-code", &json!({}))
+        .await;
+    let login = process
+        .post(
+            "/api/v1/auth/wechat-login",
+            &json!({ "code": code["code"] }),
+        )
+        .send()
+        .await;
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let user = text(&login.body["data"]["userInfo"]["userId"]);
     let token = crate::world::Token(text(&login.body["data"]["token"]));
-    operate(store, &["users", "grant", &user, "100", "--reason", "to spend"]);
-    let key = process.post("/api/v1/api-keys/create", &json!({ "name": "k" })).token(&token).send().await;
+    operate(
+        store,
+        &["users", "grant", &user, "100", "--reason", "to spend"],
+    );
+    let key = process
+        .post("/api/v1/api-keys/create", &json!({ "name": "k" }))
+        .token(&token)
+        .send()
+        .await;
     (user, text(&key.body["data"]["key"]))
 }
 
@@ -82,7 +108,11 @@ async fn an_idle_process_ends_at_once_on_either_signal_although_clients_stay_con
         process.signal(signal);
         let ended = process.wait();
         assert_eq!(ended.status.code(), Some(0), "{signal}: {}", ended.logged);
-        assert!(!ended.logged.contains("cut off"), "{signal}: {}", ended.logged);
+        assert!(
+            !ended.logged.contains("cut off"),
+            "{signal}: {}",
+            ended.logged
+        );
         drop(silent);
     }
 }
@@ -94,7 +124,11 @@ async fn a_request_that_does_not_end_is_cut_off_after_the_configured_time() {
     let mut stream = TcpStream::connect(process.address()).await.unwrap();
     let head = "POST /api/v1/auth/wechat-login HTTP/1.1\r\nhost: mall\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
-    process.until("/metrics", |answer| answer.text.contains("jifen_http_requests_in_flight 2")).await;
+    process
+        .until("/metrics", |answer| {
+            answer.text.contains("jifen_http_requests_in_flight 2")
+        })
+        .await;
     process.signal("TERM");
     let ended = process.wait();
     assert_eq!(ended.status.code(), Some(0));
@@ -106,9 +140,15 @@ async fn a_load_balancer_is_told_before_the_door_closes() {
     let store = fresh(Engine::Sqlite).await;
     let process = Process::start(&store, &[("JIFEN__SERVER__DRAIN_DELAY_SECONDS", "600")]);
     process.signal("TERM");
-    let told = process.until("/readyz", |answer| answer.status != 200).await;
+    let told = process
+        .until("/readyz", |answer| answer.status != 200)
+        .await;
     assert_eq!((told.status, told.text.as_str()), (503, "shutting down"));
-    assert_eq!(process.get("/api/v1/system/status").send().await.status, 200, "requests are still answered");
+    assert_eq!(
+        process.get("/api/v1/system/status").send().await.status,
+        200,
+        "requests are still answered"
+    );
 }
 
 #[tokio::test]
@@ -117,12 +157,21 @@ async fn a_port_in_use_is_told_and_nothing_was_touched() {
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_jifen"))
         .current_dir(env!("CARGO_TARGET_TMPDIR"))
-        .env("JIFEN__SERVER__LISTEN", taken.local_addr().unwrap().to_string())
+        .env(
+            "JIFEN__SERVER__LISTEN",
+            taken.local_addr().unwrap().to_string(),
+        )
         .env("JIFEN__SANDBOX__LISTEN", "127.0.0.1:0")
-        .env("JIFEN__DATABASE__URL", crate::world::database_url(store.config()))
+        .env(
+            "JIFEN__DATABASE__URL",
+            crate::world::database_url(store.config()),
+        )
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
     let told = String::from_utf8(output.stderr).unwrap();
-    assert!(told.starts_with("error: server.listen: ") && told.contains("is another Jifen running?"), "{told}");
+    assert!(
+        told.starts_with("error: server.listen: ") && told.contains("is another Jifen running?"),
+        "{told}"
+    );
 }
