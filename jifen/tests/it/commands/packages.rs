@@ -44,8 +44,7 @@ async fn what_the_operator_sells_is_what_the_mall_shows(world: World) {
             "5",
             "--price",
             "50",
-            "--position",
-            "0",
+            "--position=-1",
             "--days",
             "7",
             "--hot",
@@ -56,7 +55,7 @@ async fn what_the_operator_sells_is_what_the_mall_shows(world: World) {
         added,
         json!({
             "id": "gift-5", "name": "小包", "points": 5, "price_fen": 50, "original_price_fen": 50, "discount_percent": 0,
-            "hot": true, "on_sale": true, "position": 0, "days": 7, "description": "",
+            "hot": true, "on_sale": true, "position": -1, "days": 7, "description": "",
         })
     );
     assert_eq!(
