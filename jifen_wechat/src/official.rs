@@ -42,6 +42,9 @@ pub struct OfficialAccountConfig {
     /// Accept messages that are not encrypted. Their signature does not cover the body: whoever has seen one signed request
     /// can forge others, so this is only for accounts in plain mode.
     pub plain_pushes_accepted: bool,
+    /// Refuse pushes that were signed longer ago, or further in the future. The signature stands in the URL, which proxies
+    /// log, and in plain mode it does not cover the body: without a limit, one logged URL would forge messages for ever.
+    pub push_age_seconds_max: u32,
     /// The largest push that is read.
     pub push_bytes_max: usize,
     /// Where WeChat's interfaces are; `https://api.weixin.qq.com`.
@@ -67,6 +70,7 @@ impl OfficialAccountConfig {
             push_token,
             encoding_aes_keys: Vec::new(),
             plain_pushes_accepted: true,
+            push_age_seconds_max: 300,
             push_bytes_max: 64 * 1024,
             api_base: transport::constant_url("https://api.weixin.qq.com"),
             image_base: transport::constant_url("https://mp.weixin.qq.com"),
@@ -321,6 +325,7 @@ impl OfficialAccount {
             return Err(PushRefusal::NotEncrypted);
         }
         self.verify_plain(query)?;
+        self.check_age(query)?;
         let elements = xml::parse(body, self.config.push_bytes_max)?;
         // Compatible mode carries the plain elements beside the encrypted ones, secure mode does not.
         if elements.get("Encrypt").is_some() && elements.get("MsgType").is_none() {
@@ -341,6 +346,7 @@ impl OfficialAccount {
         let opened = self
             .crypto
             .open(&query.timestamp, &query.nonce, signature, encrypt)?;
+        self.check_age(query)?;
         let elements = xml::parse(&opened.plaintext, self.config.push_bytes_max)?;
         Push::from_elements(&elements, Some((opened.key_index, query.nonce.clone())))
     }
@@ -377,6 +383,18 @@ impl OfficialAccount {
     /// Asks WeChat for an access token: whether `AppID`, `AppSecret` and the list of allowed IP addresses are right.
     pub async fn probe(&self) -> Result<(), ApiError> {
         self.tokens.probe().await
+    }
+
+    fn check_age(&self, query: &PushQuery) -> Result<(), PushRefusal> {
+        let signed_at: i64 = query
+            .timestamp
+            .parse()
+            .map_err(|_| PushRefusal::Element("timestamp"))?;
+        let age = self.environment.unix_seconds().abs_diff(signed_at);
+        if age > u64::from(self.config.push_age_seconds_max) {
+            return Err(PushRefusal::Age);
+        }
+        Ok(())
     }
 
     fn verify_plain(&self, query: &PushQuery) -> Result<(), PushRefusal> {

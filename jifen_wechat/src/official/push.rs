@@ -34,6 +34,9 @@ pub enum PushRefusal {
     /// The signature is wrong or missing.
     #[error("the signature is wrong or missing")]
     Signature,
+    /// It was signed too long ago, or in the future.
+    #[error("the message was signed too long ago, or in the future")]
+    Age,
     /// The message is not encrypted although this account requires it.
     #[error("the message is not encrypted although encryption is required")]
     NotEncrypted,
