@@ -334,6 +334,14 @@ impl Mistakes {
             "alipay.require_login",
             "must not be \"no\" in production: anyone could order in anyone's name",
         );
+        let account = &config.official_account;
+        self.unless(
+            account.app_id.is_empty()
+                || !account.encoding_aes_key.is_empty()
+                || account.plain_pushes_accepted,
+            "official_account.encoding_aes_key",
+            "is missing: choose the secure mode in WeChat's console, or say plain_pushes_accepted = true if you know why not",
+        );
         self.sandbox_keys(config);
     }
 

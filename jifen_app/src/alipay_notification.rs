@@ -2,11 +2,11 @@
 
 use jifen_alipay::{Notification, TradeStatus};
 use jifen_domain::Fen;
-use jifen_domain::order::{Channel, Payment, PaymentClaim};
+use jifen_domain::order::{Channel, Order, Payment, PaymentClaim};
 
 use crate::App;
 use crate::error::Result;
-use crate::settle::Settlement;
+use crate::settle::{Settlement, Unbooked};
 
 /// What to answer Alipay, as plain text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl App {
     async fn alipay_paid(&self, notification: &Notification) -> Result<AlipayAnswer> {
         let amount = Fen::new(notification.total_fen);
         let Some(amount) = amount.filter(|_| self.is_for_us(notification)) else {
-            return Ok(AlipayAnswer::False);
+            return self.not_for_us(notification).await;
         };
         let claim = PaymentClaim {
             channel: Channel::AlipayPage,
@@ -68,10 +68,10 @@ impl App {
         )
     }
 
-    /// Ends an unpaid order. Of a paid one it tells a full refund, which changes nothing here.
+    /// Ends an unpaid order; of a paid one it tells a full refund.
     async fn alipay_closed(&self, notification: &Notification) -> Result<AlipayAnswer> {
         if !self.is_for_us(notification) {
-            return Ok(AlipayAnswer::False);
+            return self.not_for_us(notification).await;
         }
         let order = self
             .store
@@ -79,7 +79,7 @@ impl App {
             .await?
             .order(&notification.out_trade_no)
             .await?;
-        let matches = |order: &jifen_domain::order::Order| {
+        let matches = |order: &Order| {
             order.channel == Channel::AlipayPage && order.price.get() == notification.total_fen
         };
         let Some(order) = order.filter(matches) else {
@@ -89,27 +89,24 @@ impl App {
             );
             return Ok(AlipayAnswer::False);
         };
-        self.close_locally(&order.id).await?;
+        self.closed_there(&order).await?;
         Ok(AlipayAnswer::Success)
     }
 
     fn is_for_us(&self, notification: &Notification) -> bool {
-        let expected_seller = self.settings.alipay_seller_id.as_deref();
-        let reason = if self.settings.alipay_app_id.as_deref() != Some(notification.app_id.as_str())
-        {
-            "it names another app id"
-        } else if expected_seller
-            .is_some_and(|seller| notification.seller_id.as_deref() != Some(seller))
-        {
-            "it names another seller"
-        } else {
-            return true;
+        let seller = self.settings.alipay_seller_id.as_deref();
+        self.settings.alipay_app_id.as_deref() == Some(notification.app_id.as_str())
+            && seller.is_none_or(|seller| notification.seller_id.as_deref() == Some(seller))
+    }
+
+    async fn not_for_us(&self, notification: &Notification) -> Result<AlipayAnswer> {
+        let payment = Unbooked {
+            channel: Channel::AlipayPage,
+            transaction_id: &notification.trade_no,
+            order_id: &notification.out_trade_no,
         };
-        tracing::error!(
-            order = notification.out_trade_no,
-            reason,
-            "an authentic payment was not booked"
-        );
-        false
+        self.record_unbooked(&payment, "it names another app id or seller")
+            .await?;
+        Ok(AlipayAnswer::False)
     }
 }

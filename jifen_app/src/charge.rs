@@ -1,9 +1,7 @@
 //! Charging an API key: exact, durable before it is answered, once per idempotency key.
 
 use jifen_domain::key::{ApiKey, KeyRefused};
-use jifen_domain::ledger::{
-    ChargeDetail, DESCRIPTION_CHARS_MAX, Movement, Refused, TITLE_CHARS_MAX,
-};
+use jifen_domain::ledger::{ChargeDetail, DESCRIPTION_CHARS_MAX, Refused, TITLE_CHARS_MAX};
 use jifen_domain::text;
 use jifen_domain::{AccountId, Points, Time};
 use jifen_store::{ChargeRecord, ServiceCredential, Tx};
@@ -20,7 +18,7 @@ const LAST_USED_EXACT_SECONDS: i64 = 60;
 const CHARGE_ROUNDS_MAX: u32 = 5;
 
 /// What a gateway asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ChargeRequest {
     /// The secret of the key to charge.
     pub api_key: String,
@@ -30,6 +28,22 @@ pub struct ChargeRequest {
     pub title: String,
     /// More about it.
     pub description: Option<String>,
+}
+
+impl ChargeRequest {
+    fn description(&self) -> Option<&str> {
+        let description = self.description.as_deref().map(str::trim);
+        description.filter(|description| !description.is_empty())
+    }
+}
+
+impl std::fmt::Debug for ChargeRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChargeRequest")
+            .field("points", &self.points)
+            .field("title", &self.title)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A charge that was made.
@@ -101,35 +115,32 @@ impl App {
         for _ in 0..CHARGE_ROUNDS_MAX {
             let mut tx = self.store.begin().await?;
             if let Some(record) = tx.charge_record(&gateway.id, idempotency_key).await? {
-                let first = replay(&record, &input_hash)?;
-                tx.commit().await?;
-                return Ok(first);
+                return replay(tx, &record, &input_hash).await;
             }
-            let key = self.usable_key(&mut tx, &request.api_key).await?;
-            let detail = ChargeDetail {
-                api_key_id: key.id.clone(),
-                title: request.title.trim().to_owned(),
-                description: request
-                    .description
-                    .as_deref()
-                    .map(str::trim)
-                    .filter(|d| !d.is_empty())
-                    .map(str::to_owned),
-            };
-            let Some(record) = self
-                .take_points(&mut tx, &key, points, detail, &input_hash)
-                .await?
-            else {
-                continue;
-            };
-            if !tx
-                .insert_charge_record(&gateway.id, idempotency_key, &record)
-                .await?
+            match self
+                .take_points(&mut tx, request, points, &input_hash)
+                .await
             {
-                continue;
+                Ok(Some(record)) => {
+                    let is_recorded = tx
+                        .insert_charge_record(&gateway.id, idempotency_key, &record)
+                        .await?;
+                    if is_recorded {
+                        tx.commit().await?;
+                        return Ok(Charged::from_record(&record, false));
+                    }
+                }
+                Ok(None) => {}
+                Err(refused) if refused.is_ours() => return Err(refused),
+                Err(refused) => {
+                    // While this one waited for the account, the same request may have gone through.
+                    if let Some(record) = tx.charge_record(&gateway.id, idempotency_key).await? {
+                        return replay(tx, &record, &input_hash).await;
+                    }
+                    tx.commit().await?;
+                    return Err(refused);
+                }
             }
-            tx.commit().await?;
-            return Ok(Charged::from_record(&record, false));
         }
         Err(Error::Busy(
             "a charge kept meeting its own duplicates".into(),
@@ -163,16 +174,21 @@ impl App {
     async fn take_points(
         &self,
         tx: &mut Tx,
-        key: &ApiKey,
+        request: &ChargeRequest,
         points: Points,
-        detail: ChargeDetail,
         input_hash: &[u8],
     ) -> Result<Option<ChargeRecord>> {
+        let key = self.usable_key(tx, &request.api_key).await?;
         let account_id = AccountId::from(key.user);
         let mut account = tx
             .lock_account(account_id)
             .await?
             .ok_or_else(|| Error::internal("a key without an account"))?;
+        let detail = ChargeDetail {
+            api_key_id: key.id.clone(),
+            title: request.title.trim().to_owned(),
+            description: request.description().map(str::to_owned),
+        };
         let now = self.now();
         let (entry, balance_after) = match account.charge(points, detail, now) {
             Ok(entry) => (entry.number, entry.balance_after),
@@ -187,10 +203,6 @@ impl App {
                 };
             }
         };
-        debug_assert!(matches!(
-            account.journal().last().map(|e| &e.movement),
-            Some(Movement::Charge { .. })
-        ));
         tx.append_journal(&account).await?;
         if key
             .last_used_at
@@ -221,12 +233,7 @@ fn check_request(idempotency_key: &str, request: &ChargeRequest) -> Result<Point
     }
     text::line(&request.title, TITLE_CHARS_MAX)
         .map_err(|error| Error::from_text("title", error))?;
-    if let Some(description) = request
-        .description
-        .as_deref()
-        .map(str::trim)
-        .filter(|d| !d.is_empty())
-    {
+    if let Some(description) = request.description() {
         text::line(description, DESCRIPTION_CHARS_MAX)
             .map_err(|error| Error::from_text("description", error))?;
     }
@@ -263,7 +270,8 @@ fn hash_input(request: &ChargeRequest) -> Vec<u8> {
     context.finish().as_ref().to_vec()
 }
 
-fn replay(record: &ChargeRecord, input_hash: &[u8]) -> Result<Charged> {
+async fn replay(tx: Tx, record: &ChargeRecord, input_hash: &[u8]) -> Result<Charged> {
+    tx.commit().await?;
     if record.input_hash == input_hash {
         return Ok(Charged::from_record(record, true));
     }

@@ -41,6 +41,10 @@ pub(crate) async fn recognise(
         (Some(one), Some(other)) if one.id != other.id => merge(tx, &one, &other, now).await?,
         (Some(user), _) => learn_unionid(tx, user, known.unionid).await?,
         (None, Some(user)) => {
+            // Locked, so that no merge redirects the person's identities just before this one is added.
+            let Some(user) = tx.lock_user(user.id).await? else {
+                return Ok(None);
+            };
             if !tx
                 .insert_identity(known.app_id, known.openid, user.id, now)
                 .await?
@@ -87,8 +91,10 @@ async fn learn_unionid(tx: &mut Tx, user: User, unionid: Option<&str>) -> Result
             let Some(mut user) = tx.lock_user(user.id).await? else {
                 return Ok(None);
             };
-            user.unionid = Some(unionid.to_owned());
-            tx.update_user(&user).await?;
+            if user.unionid.is_none() {
+                user.unionid = Some(unionid.to_owned());
+                tx.update_user(&user).await?;
+            }
             Ok(Some(user))
         }
         (Some(before), Some(unionid)) if before != unionid => {

@@ -74,8 +74,12 @@ impl Mailer {
                     .to(mail.to.parse()?)
                     .subject(&mail.subject)
                     .body(mail.text.clone())?;
-                transport.send(message).await?;
-                Ok(())
+                // The server's words usually quote the address.
+                transport.send(message).await.map(drop).map_err(|error| {
+                    let status = error.status();
+                    let told = status.map_or("no answer".to_owned(), |code| code.to_string());
+                    format!("the mail server did not take a mail: {told}").into()
+                })
             }
             Self::Development {
                 sandbox_mails_url,

@@ -1,5 +1,6 @@
 //! What WeChat pushes to the official account.
 
+use jifen_store::QrLogin;
 use jifen_wechat::Private;
 use jifen_wechat::official::{ACKNOWLEDGEMENT, Push, PushContent};
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,7 @@ pub(crate) struct LoginMessage {
 const USER_INFO_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
 const LOGGED_IN: &str = "登录成功";
 const CODE_EXPIRED: &str = "二维码已失效，请刷新页面后重新扫码";
+const CODE_TAKEN: &str = "二维码已被他人扫描，请刷新页面后重新扫码";
 
 impl App {
     /// WeChat's check of the server's address: returns what to echo.
@@ -91,16 +93,10 @@ impl App {
     async fn handle_once(&self, push: &Push, unionid: Option<&str>) -> Result<Option<String>> {
         let now = self.now();
         let mut tx = self.store.begin().await?;
-        let is_login = push.scanned_code().is_some();
         let reply = match (&push.content, push.scanned_code()) {
             (_, Some((_, ticket))) => {
-                let login = tx.qr_login(ticket).await?;
-                let alive = login.is_some_and(|login| now < login.expires_at);
-                if alive {
-                    LOGGED_IN.to_owned()
-                } else {
-                    CODE_EXPIRED.to_owned()
-                }
+                let login = tx.lock_qr_login(ticket).await?;
+                scan_reply(login.filter(|login| now < login.expires_at), push).to_owned()
             }
             (PushContent::Text { text }, None) => format!("你好，{text}"),
             _ => String::new(),
@@ -109,8 +105,9 @@ impl App {
             tx.commit().await?;
             return Ok(Some(first_reply));
         }
-        if is_login && reply == LOGGED_IN {
-            let (_, ticket) = push.scanned_code().unwrap_or_default();
+        if let Some((_, ticket)) = push.scanned_code()
+            && reply == LOGGED_IN
+        {
             let app_id = self
                 .settings
                 .official_account_app_id
@@ -139,6 +136,17 @@ impl App {
         tx.commit().await?;
         self.job_added.notify_one();
         Ok(Some(reply))
+    }
+}
+
+/// What somebody who scanned is told. Who comes second must not believe that it was them the page let in.
+fn scan_reply(alive: Option<QrLogin>, push: &Push) -> &'static str {
+    match alive {
+        None => CODE_EXPIRED,
+        Some(login) => match login.scanned_by {
+            Some((openid, _)) if openid != push.openid.as_str() => CODE_TAKEN,
+            _ => LOGGED_IN,
+        },
     }
 }
 

@@ -11,6 +11,7 @@ use jifen_store::{
 
 use crate::App;
 use crate::error::{Error, Result, Text};
+use crate::provider_orders::Refreshed;
 use crate::secret::{Purpose, SERVICE_CREDENTIAL_PREFIX, random_id, random_key};
 
 /// Characters of an operator's texts: reasons, names, messages.
@@ -202,12 +203,11 @@ impl App {
         let order = self.find_order(id).await?;
         let answer = self.refresh_order(&order, "query by the operator").await?;
         let words = match answer {
-            crate::provider_orders::AtProvider::Paid(claim) => format!("paid, {}", claim.amount),
-            crate::provider_orders::AtProvider::Payable => "not paid, still payable".to_owned(),
-            crate::provider_orders::AtProvider::Closed => "closed without payment".to_owned(),
-            crate::provider_orders::AtProvider::Unknown => {
-                "the provider has never seen it".to_owned()
-            }
+            Refreshed::Delivered => "paid".to_owned(),
+            Refreshed::NotBooked(reason) => format!("paid, but not booked: {reason}"),
+            Refreshed::Payable => "not paid, still payable".to_owned(),
+            Refreshed::Closed => "closed without payment".to_owned(),
+            Refreshed::Unknown => "the provider has never seen it".to_owned(),
         };
         Ok((words, self.find_order(id).await?))
     }

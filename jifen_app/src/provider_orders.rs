@@ -7,50 +7,118 @@ use jifen_wechat::pay::{Pay, PayError, PayRefusalKind, TradeState, Transaction};
 
 use crate::App;
 use crate::error::{Error, Result};
+use crate::settle::{Settlement, Unbooked};
 
 /// What a provider says about an order of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum AtProvider {
+enum AtProvider {
     /// Money was received.
     Paid(PaymentClaim),
+    /// Money was received, but it does not pay for the order.
+    Unbookable {
+        transaction_id: String,
+        reason: &'static str,
+    },
     /// It can still be paid.
     Payable,
-    /// It was closed there without payment.
+    /// It was closed there, without payment or after a full refund.
     Closed,
     /// The provider has never seen it.
     Unknown,
 }
 
+/// What asking the provider came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refreshed {
+    /// The points are in the ledger, now or before.
+    Delivered,
+    /// Money was received that is recorded for the operator instead, for this reason.
+    NotBooked(String),
+    /// It can still be paid.
+    Payable,
+    /// It was closed, there and here.
+    Closed,
+    /// The provider has never seen it.
+    Unknown,
+}
+
+/// Seconds after its time in which an order is closed here only when the provider has closed it. After that it is closed
+/// whatever the provider says, so that its buyer can order again; a payment that comes all the same is credited.
+const CLOSE_AT_PROVIDER_SECONDS: i64 = 3_600;
+/// Why a refunded payment is not booked.
+pub(crate) const REFUNDED: &str = "the provider has refunded it";
+
 impl App {
-    /// Asks the provider about an order and books what it says. Returns what it said.
+    /// Asks the provider about an order and books what it says.
     pub(crate) async fn refresh_order(
         &self,
         order: &Order,
         via: &'static str,
-    ) -> Result<AtProvider> {
-        let answer = self.ask_provider(order).await?;
-        match &answer {
-            AtProvider::Paid(claim) => {
-                self.settle(&order.id, claim.clone(), via).await?;
+    ) -> Result<Refreshed> {
+        match self.ask_provider(order).await? {
+            AtProvider::Paid(claim) => match self.settle(&order.id, claim, via).await? {
+                Settlement::Done(_) => Ok(Refreshed::Delivered),
+                Settlement::Refused(reason) => Ok(Refreshed::NotBooked(reason)),
+            },
+            AtProvider::Unbookable {
+                transaction_id,
+                reason,
+            } => {
+                let payment = Unbooked {
+                    channel: order.channel,
+                    transaction_id: &transaction_id,
+                    order_id: &order.id,
+                };
+                self.record_unbooked(&payment, reason).await?;
+                Ok(Refreshed::NotBooked(reason.to_owned()))
             }
-            AtProvider::Closed => self.close_locally(&order.id).await?,
-            AtProvider::Payable | AtProvider::Unknown => {}
+            AtProvider::Closed => self.closed_there(order).await,
+            AtProvider::Payable => Ok(Refreshed::Payable),
+            AtProvider::Unknown => Ok(Refreshed::Unknown),
         }
-        Ok(answer)
     }
 
     /// Makes sure that an order cannot be paid any more, at the provider first; books a payment found on the way.
     pub(crate) async fn close_order(&self, order: &Order) -> Result<()> {
-        let closed_there = match order.channel {
+        match self.close_at_provider(order).await {
+            Err(error)
+                if self.now() >= order.payable_until.plus_seconds(CLOSE_AT_PROVIDER_SECONDS) =>
+            {
+                tracing::warn!(order = %order.id, %error, "the provider could not be made to close an order; it is closed here");
+                self.close_locally(&order.id).await
+            }
+            other => other,
+        }
+    }
+
+    /// What a close reported by the provider means here: the end of an open order, a refund of a delivered one.
+    pub(crate) async fn closed_there(&self, order: &Order) -> Result<Refreshed> {
+        if let Some(payment) = order.payment.as_ref() {
+            let payment = Unbooked {
+                channel: order.channel,
+                transaction_id: &payment.transaction_id,
+                order_id: &order.id,
+            };
+            self.record_unbooked(&payment, REFUNDED).await?;
+            return Ok(Refreshed::NotBooked(REFUNDED.to_owned()));
+        }
+        self.close_locally(&order.id).await?;
+        Ok(Refreshed::Closed)
+    }
+
+    async fn close_at_provider(&self, order: &Order) -> Result<()> {
+        let is_closed_there = match order.channel {
             Channel::WechatJsapi => self.close_at_wechat_pay(order).await?,
             Channel::AlipayPage => self.close_at_alipay(order).await?,
         };
-        if closed_there {
+        if is_closed_there {
             return self.close_locally(&order.id).await;
         }
         match self.refresh_order(order, "query before closing").await? {
-            AtProvider::Paid(_) | AtProvider::Closed => Ok(()),
-            AtProvider::Payable | AtProvider::Unknown => Err(Error::internal(format!(
+            Refreshed::Delivered | Refreshed::Closed => Ok(()),
+            // Nothing more can come of it: the money is recorded, or nobody could ever pay.
+            Refreshed::NotBooked(_) | Refreshed::Unknown => self.close_locally(&order.id).await,
+            Refreshed::Payable => Err(Error::internal(format!(
                 "order {} could not be closed at the provider",
                 order.id
             ))),
@@ -88,10 +156,9 @@ impl App {
         {
             order.close(self.now()).map_err(Error::internal)?;
             tx.update_order(&order).await?;
-            tx.commit().await?;
             tracing::info!(order = order_id, "order closed");
         }
-        Ok(())
+        Ok(tx.commit().await?)
     }
 
     async fn ask_provider(&self, order: &Order) -> Result<AtProvider> {
@@ -103,10 +170,16 @@ impl App {
 
     async fn ask_wechat_pay(&self, order_id: &str) -> Result<AtProvider> {
         match self.wechat_pay()?.query(order_id).await {
-            Ok(transaction) if transaction.trade_state.is_paid() => self
-                .wechat_claim(&transaction)
-                .map(AtProvider::Paid)
-                .map_err(Error::wechat),
+            Ok(transaction) if transaction.trade_state.is_paid() => {
+                let claim = self.wechat_claim(&transaction);
+                Ok(claim.map_or_else(
+                    |reason| AtProvider::Unbookable {
+                        transaction_id: transaction.transaction_id.unwrap_or_default(),
+                        reason,
+                    },
+                    AtProvider::Paid,
+                ))
+            }
             Ok(transaction) if transaction.trade_state == TradeState::Closed => {
                 Ok(AtProvider::Closed)
             }
@@ -147,6 +220,9 @@ impl App {
         &self,
         transaction: &Transaction,
     ) -> std::result::Result<PaymentClaim, &'static str> {
+        if transaction.trade_state == TradeState::Refund {
+            return Err(REFUNDED);
+        }
         if self.settings.wechat_pay_mch_id.as_deref() != Some(transaction.mch_id.as_str()) {
             return Err("it names another merchant");
         }

@@ -42,10 +42,11 @@ impl App {
         let token_hash = self.hasher.hash(Purpose::Session, token);
         let mut tx = self.store.begin().await?;
         let Some(session) = tx.lock_session(&token_hash).await? else {
+            tx.commit().await?;
             return Err(Error::Unauthenticated(LOG_IN));
         };
         if let Err(refused) = session.check_refresh(now) {
-            drop(tx);
+            tx.commit().await?;
             return Err(self.refuse_session(&session, refused).await?);
         }
         let issued = self
@@ -61,6 +62,7 @@ impl App {
         let token_hash = self.hasher.hash(Purpose::Session, token);
         let mut tx = self.store.begin().await?;
         let Some(session) = tx.lock_session(&token_hash).await? else {
+            tx.commit().await?;
             return Err(Error::Unauthenticated(LOG_IN));
         };
         tx.revoke_sessions(&session.chain).await?;

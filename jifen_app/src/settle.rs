@@ -2,7 +2,7 @@
 
 use jifen_domain::AccountId;
 use jifen_domain::ledger::{Grant, LotSource};
-use jifen_domain::order::{Order, PaymentClaim, Settled};
+use jifen_domain::order::{Channel, Order, PaymentClaim, Settled};
 use jifen_store::{PaymentIncident, Tx};
 
 use crate::App;
@@ -16,6 +16,14 @@ pub enum Settlement {
     Done(Settled),
     /// Authentic, but not booked; the reason is recorded for the operator.
     Refused(String),
+}
+
+/// An authentic payment that is not in the ledger as the provider tells it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unbooked<'a> {
+    pub(crate) channel: Channel,
+    pub(crate) transaction_id: &'a str,
+    pub(crate) order_id: &'a str,
 }
 
 impl App {
@@ -96,18 +104,28 @@ impl App {
         Ok(())
     }
 
-    /// Money somebody has to look at: recorded, and logged the first time.
     async fn refuse(
         &self,
         order_id: &str,
         claim: &PaymentClaim,
         reason: &str,
     ) -> Result<Settlement> {
+        let payment = Unbooked {
+            channel: claim.channel,
+            transaction_id: &claim.payment.transaction_id,
+            order_id,
+        };
+        self.record_unbooked(&payment, reason).await?;
+        Ok(Settlement::Refused(reason.to_owned()))
+    }
+
+    /// Money somebody has to look at: recorded, and logged the first time.
+    pub(crate) async fn record_unbooked(&self, payment: &Unbooked<'_>, reason: &str) -> Result<()> {
         let now = self.now();
         let incident = PaymentIncident {
-            channel: claim.channel,
-            transaction_id: claim.payment.transaction_id.clone(),
-            order_id: order_id.to_owned(),
+            channel: payment.channel,
+            transaction_id: payment.transaction_id.to_owned(),
+            order_id: payment.order_id.to_owned(),
             reason: reason.to_owned(),
             first_at: now,
             last_at: now,
@@ -117,15 +135,14 @@ impl App {
         let is_first = tx.record_incident(&incident).await?;
         tx.commit().await?;
         if is_first {
-            let (channel, transaction) = (claim.channel.name(), &incident.transaction_id);
             tracing::error!(
-                order = order_id,
-                channel,
-                transaction,
+                order = payment.order_id,
+                channel = payment.channel.name(),
+                transaction = payment.transaction_id,
                 reason,
-                "an authentic payment was not booked"
+                "an authentic payment needs to be looked at"
             );
         }
-        Ok(Settlement::Refused(reason.to_owned()))
+        Ok(())
     }
 }

@@ -43,9 +43,6 @@ impl App {
         let profile = profile
             .map(|encrypted| decrypt(mini_program, &session, encrypted))
             .transpose()?;
-        let unionid = session.unionid.as_ref().or(profile
-            .as_ref()
-            .and_then(|profile| profile.unionid.as_ref()));
         let known = Known {
             app_id: self
                 .settings
@@ -53,9 +50,8 @@ impl App {
                 .as_deref()
                 .unwrap_or_default(),
             openid: session.openid.as_str(),
-            unionid: unionid
-                .map(jifen_wechat::Private::as_str)
-                .filter(|unionid| !unionid.is_empty()),
+            // Never the one in the profile: that is encrypted, but not authenticated, and comes from the client.
+            unionid: session.unionid.as_ref().map(jifen_wechat::Private::as_str),
         };
         for _ in 0..LOGIN_ROUNDS_MAX {
             if let Some(signed_in) = self.try_wechat_login(&known, profile.as_ref()).await? {
@@ -82,11 +78,13 @@ impl App {
         };
         let Recognised { mut user, is_new } = recognised;
         if let Some(profile) = profile {
-            let before = user.clone();
-            user.update_profile(profile.nickname.as_str(), profile.avatar_url.as_str());
-            if user != before {
-                tx.update_user(&user).await?;
-            }
+            // Locked and read again: the whole row is written, and something else of it may have changed.
+            let Some(mut locked) = tx.lock_user(user.id).await? else {
+                return Ok(None);
+            };
+            locked.update_profile(profile.nickname.as_str(), profile.avatar_url.as_str());
+            tx.update_user(&locked).await?;
+            user = locked;
         }
         let token = self.start_session(&mut tx, user.id, now).await?;
         let points = tx.holdings(user.id.into(), now).await?.available;

@@ -1,11 +1,13 @@
 //! What WeChat Pay notifies.
 
 use http::HeaderMap;
-use jifen_wechat::pay::{Notification, Transaction};
+use jifen_domain::order::Channel;
+use jifen_wechat::pay::{Notification, RefundNotice, RefundStatus, Transaction};
 
 use crate::App;
 use crate::error::Result;
-use crate::settle::Settlement;
+use crate::provider_orders::REFUNDED;
+use crate::settle::{Settlement, Unbooked};
 
 /// What to answer WeChat Pay; only the status counts there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,16 +49,21 @@ impl App {
             Notification::Transaction { transaction, .. } => {
                 self.transaction_notified(&transaction).await
             }
-            Notification::Refund { id, refund } => {
-                tracing::info!(
-                    notification = id,
-                    order = refund.out_trade_no,
-                    "WeChat Pay reports a refund"
-                );
-                Ok(WechatPayAnswer::Accepted)
-            }
+            Notification::Refund { refund, .. } => self.refund_notified(&refund).await,
             _ => Ok(WechatPayAnswer::Accepted),
         }
+    }
+
+    async fn refund_notified(&self, refund: &RefundNotice) -> Result<WechatPayAnswer> {
+        if refund.status == RefundStatus::Success {
+            let payment = Unbooked {
+                channel: Channel::WechatJsapi,
+                transaction_id: &refund.transaction_id,
+                order_id: &refund.out_trade_no,
+            };
+            self.record_unbooked(&payment, REFUNDED).await?;
+        }
+        Ok(WechatPayAnswer::Accepted)
     }
 
     async fn transaction_notified(&self, transaction: &Transaction) -> Result<WechatPayAnswer> {
@@ -70,11 +77,12 @@ impl App {
         let claim = match self.wechat_claim(transaction) {
             Ok(claim) => claim,
             Err(reason) => {
-                tracing::error!(
-                    order = transaction.out_trade_no,
-                    reason,
-                    "an authentic payment was not booked"
-                );
+                let payment = Unbooked {
+                    channel: Channel::WechatJsapi,
+                    transaction_id: transaction.transaction_id.as_deref().unwrap_or_default(),
+                    order_id: &transaction.out_trade_no,
+                };
+                self.record_unbooked(&payment, reason).await?;
                 return Ok(refused(reason.to_owned()));
             }
         };

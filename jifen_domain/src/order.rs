@@ -76,7 +76,7 @@ impl OrderState {
 }
 
 /// One purchase of one package by one user through one channel.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Order {
     /// The merchant order number, `out_trade_no` at the provider.
     pub id: String,
@@ -163,6 +163,21 @@ pub enum SettleRefused {
     /// Already delivered for another payment: the buyer paid twice.
     #[error("the order is already paid by another transaction")]
     OtherTransaction,
+}
+
+impl std::fmt::Debug for Order {
+    /// Without the payer's openid.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Order")
+            .field("id", &self.id)
+            .field("user", &self.user)
+            .field("package_id", &self.package_id)
+            .field("channel", &self.channel)
+            .field("state", &self.state)
+            .field("payment", &self.payment)
+            .field("paid_after_close", &self.paid_after_close)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Order {

@@ -12,7 +12,7 @@ pub const AVATAR_URL_BYTES_MAX: usize = 1_024;
 pub const EMAIL_BYTES_MAX: usize = 254;
 
 /// A person, however they log in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct User {
     /// Public as text.
     pub id: UserId,
@@ -28,6 +28,17 @@ pub struct User {
     pub email: Option<String>,
     /// First login.
     pub created_at: Time,
+}
+
+impl std::fmt::Debug for User {
+    /// Without what is private about the person.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("User")
+            .field("id", &self.id)
+            .field("nickname", &self.nickname)
+            .field("created_at", &self.created_at)
+            .finish_non_exhaustive()
+    }
 }
 
 impl User {

@@ -129,7 +129,7 @@ impl Tx {
     /// The work is given up; the row stays for the operator to see.
     pub async fn fail_job(&mut self, job: &Job, now: Time, error: &str) -> Result<()> {
         self.execute(
-            "UPDATE jobs SET failed_at = $1, leased_until = NULL, attempts = attempts + 1, last_error = $2 \
+            "UPDATE jobs SET failed_at = $1, leased_until = NULL, attempts = attempts + 1, last_error = $2, payload = '' \
              WHERE kind = $3 AND subject = $4 AND leased_until = $5",
             &[
                 now.micros().into(),
@@ -141,6 +141,15 @@ impl Tx {
         )
         .await
         .map(drop)
+    }
+
+    /// Forgets work that was given up before; returns how much.
+    pub async fn purge_failed_jobs(&mut self, failed_before: Time) -> Result<u64> {
+        self.execute(
+            "DELETE FROM jobs WHERE failed_at < $1",
+            &[failed_before.micros().into()],
+        )
+        .await
     }
 
     /// Withdraws work that is no longer needed.

@@ -2,10 +2,11 @@
 
 use jifen_domain::{Time, UserId};
 
+use crate::engine::Row;
 use crate::{Result, Tx};
 
 /// A login QR code somebody asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct QrLogin {
     /// Hash of what the browser that asked for it was given.
     pub browser_hash: Vec<u8>,
@@ -24,6 +25,16 @@ pub struct StoredToken {
     pub token: String,
     /// End of its life.
     pub expires_at: Time,
+}
+
+impl std::fmt::Debug for QrLogin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("QrLogin")
+            .field("expires_at", &self.expires_at)
+            .field("user", &self.scanned_by.as_ref().map(|(_, user)| user))
+            .field("session_given", &self.session_given)
+            .finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for StoredToken {
@@ -54,21 +65,14 @@ impl Tx {
 
     /// What became of a ticket.
     pub async fn qr_login(&mut self, ticket: &str) -> Result<Option<QrLogin>> {
-        self.fetch_optional(
-            "SELECT browser_hash, expires_at, openid, user_id, session_given FROM qr_logins WHERE ticket = $1",
-            &[ticket.into()],
-            |row| {
-                let openid: Option<String> = row.get(2)?;
-                let user: Option<i64> = row.get(3)?;
-                Ok(QrLogin {
-                    browser_hash: row.get(0)?,
-                    expires_at: Time::from_micros(row.get(1)?),
-                    scanned_by: openid.zip(user.map(UserId)),
-                    session_given: row.get(4)?,
-                })
-            },
-        )
-        .await
+        self.fetch_optional(SELECT_QR_LOGIN, &[ticket.into()], read_qr_login)
+            .await
+    }
+
+    /// The same, locked until the transaction ends.
+    pub async fn lock_qr_login(&mut self, ticket: &str) -> Result<Option<QrLogin>> {
+        self.lock_optional(SELECT_QR_LOGIN, &[ticket.into()], read_qr_login)
+            .await
     }
 
     /// Notes who scanned a ticket that is alive; the first one stays. `false` when it is dead or already scanned.
@@ -206,4 +210,17 @@ impl Tx {
             .await?;
         Ok(replaced == 1)
     }
+}
+
+const SELECT_QR_LOGIN: &str = "SELECT browser_hash, expires_at, openid, user_id, session_given FROM qr_logins WHERE ticket = $1";
+
+fn read_qr_login(row: &Row<'_>) -> Result<QrLogin> {
+    let openid: Option<String> = row.get(2)?;
+    let user: Option<i64> = row.get(3)?;
+    Ok(QrLogin {
+        browser_hash: row.get(0)?,
+        expires_at: Time::from_micros(row.get(1)?),
+        scanned_by: openid.zip(user.map(UserId)),
+        session_given: row.get(4)?,
+    })
 }

@@ -57,9 +57,16 @@ impl Tx {
 
     /// Makes every token of a chain unknown.
     pub async fn revoke_sessions(&mut self, chain: &str) -> Result<()> {
-        self.execute("DELETE FROM sessions WHERE chain_id = $1", &[chain.into()])
-            .await
-            .map(drop)
+        // A token being issued meanwhile is not seen by the first statement, but waited for by it; deleted tokens are
+        // never exchanged, so this ends.
+        loop {
+            let revoked = self
+                .execute("DELETE FROM sessions WHERE chain_id = $1", &[chain.into()])
+                .await?;
+            if revoked == 0 {
+                return Ok(());
+            }
+        }
     }
 
     /// Forgets tokens that expired before `expired_before`; returns how many.

@@ -17,7 +17,7 @@ pub struct UserSummary {
 }
 
 /// An address waiting for the code that was mailed to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct EmailConfirmation {
     /// The address.
     pub email: String,
@@ -29,6 +29,15 @@ pub struct EmailConfirmation {
     pub sent_at: Time,
     /// Wrong codes that may still be tried.
     pub attempts_left: i64,
+}
+
+impl std::fmt::Debug for EmailConfirmation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EmailConfirmation")
+            .field("expires_at", &self.expires_at)
+            .field("attempts_left", &self.attempts_left)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Tx {

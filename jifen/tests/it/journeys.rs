@@ -8,6 +8,7 @@ on_both_engines!(
     a_person_buys_in_the_mini_program_and_spends_through_a_gateway,
     a_person_logs_in_on_the_web_by_scanning_and_pays_with_alipay,
     somebody_who_does_not_follow_the_account_logs_in_by_following_it,
+    who_scans_a_code_second_is_told_that_somebody_else_did,
     one_person_is_one_user_on_the_phone_and_on_the_web,
     two_records_become_one_when_the_unionid_is_learnt_later,
     phone_and_mail_address_are_bound_by_their_codes,
@@ -219,4 +220,29 @@ async fn phone_and_mail_address_are_bound_by_their_codes(world: World) {
         .await;
     assert_eq!(right.body["code"], 0, "{}", right.text);
     assert_eq!(bound().await, json!({ "phone": true, "email": true }));
+}
+
+async fn who_scans_a_code_second_is_told_that_somebody_else_did(world: World) {
+    let (ticket, _) = world.qr_ticket().await;
+    for person in ["xiaoming", "laowang", "xiaoming"] {
+        world
+            .sandbox_post(
+                &format!("/people/{person}/scan"),
+                &json!({ "ticket": ticket }),
+            )
+            .await;
+        world.deliver_notifications().await;
+        world.clock.advance_seconds(1);
+    }
+    let chat = async |person: &str| {
+        world
+            .sandbox_get(&format!("/people/{person}/messages"))
+            .await
+            .to_string()
+    };
+    assert!(chat("laowang").await.contains("二维码已被他人扫描"));
+    assert!(!chat("laowang").await.contains("登录成功"));
+    assert!(!chat("xiaoming").await.contains("二维码已被他人扫描"));
+    let openid = world.sandbox_get("/people/xiaoming").await["official_account_openid"].clone();
+    assert_eq!(world.check_login(&ticket).await.body["data"], openid);
 }

@@ -12,6 +12,7 @@ mod commands;
 mod crash;
 mod foreign;
 mod journeys;
+mod mail;
 mod mall;
 mod metering;
 mod money;

@@ -24,6 +24,9 @@ on_both_engines!(
     forged_and_foreign_alipay_payments_change_nothing,
     a_payment_of_another_channels_order_is_refused,
     parallel_charges_take_exactly_what_is_there,
+    a_charge_repeated_while_it_takes_the_last_points_gets_its_first_answer,
+    a_refunded_payment_is_told_to_the_operator_and_never_booked,
+    an_order_nobody_can_close_blocks_its_buyer_for_an_hour_at_the_most,
 );
 
 /// Sends all at once and returns the answers.
@@ -338,7 +341,7 @@ async fn forged_and_foreign_wechat_payments_change_nothing(world: World) {
     let token = world.log_in("xiaoming").await;
     let order = world.create_order(&token, "100001").await;
     let id = &order["orderId"];
-    for forgery in [
+    let forgeries = [
         json!({ "bad_signature": true }),
         json!({ "signature_probe": true }),
         json!({ "timestamp_skew_seconds": -301 }),
@@ -351,9 +354,10 @@ async fn forged_and_foreign_wechat_payments_change_nothing(world: World) {
         json!({ "amount_fen": 169 }),
         json!({ "currency": "USD" }),
         json!({ "named_out_trade_no": "there_is_no_such_order" }),
-    ] {
-        let mut forgery = forgery;
+    ];
+    for (number, mut forgery) in forgeries.into_iter().enumerate() {
         forgery["out_trade_no"] = id.clone();
+        forgery["transaction_id"] = format!("42000000{number}").into();
         let sent = world.sandbox_post("/wechat-pay/notify", &forgery).await;
         assert_eq!(accepted(&sent), 0, "{forgery} was accepted: {sent}");
         assert_eq!(world.points(&token).await, 0, "{forgery}");
@@ -481,4 +485,75 @@ async fn parallel_charges_take_exactly_what_is_there(world: World) {
         too_much.text
     );
     world.assert_audit_is_clean().await;
+}
+
+async fn a_charge_repeated_while_it_takes_the_last_points_gets_its_first_answer(world: World) {
+    let token = world.log_in("xiaoming").await;
+    let order = world.create_order(&token, "100001").await;
+    world.pay_with_wechat("xiaoming", &order).await;
+    world.deliver_notifications().await;
+    let (_, key) = world.api_key(&token, "k").await;
+    let gateway = world.gateway().await;
+    let body = json!({ "apiKey": key, "points": 100, "title": "all of it" });
+    let charge = |_| {
+        let request = world
+            .post("/api/v2/metering/charges", &body)
+            .token(&gateway);
+        request.header("idempotency-key", "the-last")
+    };
+    for answer in all_at_once((0..20).map(charge)).await {
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert_eq!(answer.body["balance"], 0);
+    }
+    world.assert_audit_is_clean().await;
+}
+
+async fn a_refunded_payment_is_told_to_the_operator_and_never_booked(world: World) {
+    let token = world.log_in("xiaoming").await;
+    let order = world.create_order(&token, "100001").await;
+    let id = order["orderId"].as_str().unwrap();
+    let refunded = json!({ "out_trade_no": id, "trade_state": "REFUND" });
+    assert_eq!(
+        accepted(&world.sandbox_post("/wechat-pay/notify", &refunded).await),
+        0
+    );
+    assert_eq!(world.points(&token).await, 0);
+
+    let form = world.alipay_form("10001", "100001").await;
+    world.submit(&form).await;
+    for status in ["TRADE_SUCCESS", "TRADE_CLOSED"] {
+        let told = json!({ "out_trade_no": form.order_id(), "fields": { "trade_status": status } });
+        assert_eq!(
+            accepted(&world.sandbox_post("/alipay/notify", &told).await),
+            1
+        );
+    }
+    let incidents = world.app.incidents(10).await.unwrap();
+    assert_eq!(incidents.len(), 2, "{incidents:?}");
+    assert!(
+        incidents
+            .iter()
+            .all(|incident| incident.reason.contains("refunded"))
+    );
+    world.assert_audit_is_clean().await;
+}
+
+async fn an_order_nobody_can_close_blocks_its_buyer_for_an_hour_at_the_most(world: World) {
+    let token = world.log_in("xiaoming").await;
+    let order = world.create_order(&token, "100001").await;
+    let id = order["orderId"].as_str().unwrap();
+    let down = json!({ "kind": "provider_down", "provider": "wechat_pay" });
+    world.sandbox_post("/faults", &down).await;
+    world.clock.advance_seconds(30 * 60 + 3_599);
+    world.do_jobs().await;
+    assert!(world.app.find_order(id).await.unwrap().state.is_open());
+    world.clock.advance_seconds(1_800);
+    world.do_jobs().await;
+    assert_eq!(
+        world.app.find_order(id).await.unwrap().state,
+        OrderState::Closed
+    );
+    world.sandbox_delete("/faults").await;
+    let next = world.create_order(&token, "100001").await;
+    assert_ne!(next["orderId"], order["orderId"]);
 }

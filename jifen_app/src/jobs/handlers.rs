@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jifen_domain::AccountId;
 use jifen_domain::order::OrderState;
 use jifen_domain::session::REFRESH_WINDOW_SECONDS;
 use jifen_store::Job;
@@ -13,7 +14,7 @@ use crate::App;
 use crate::error::{Error, Result};
 use crate::mail::Mail;
 use crate::official_account::LoginMessage;
-use crate::provider_orders::AtProvider;
+use crate::provider_orders::Refreshed;
 
 /// Seconds between questions about an unpaid order, by how often it was asked.
 const QUERY_SECONDS: [i64; 6] = [30, 60, 120, 300, 600, 600];
@@ -27,6 +28,8 @@ const SWEEP_ACCOUNTS_MAX: i64 = 200;
 const PURGE_SECONDS: i64 = 3_600;
 /// Seconds for which a handled message is remembered; WeChat repeats within half a minute.
 const HANDLED_MESSAGE_SECONDS: i64 = 86_400;
+/// Seconds for which work that was given up is shown to the operator: 90 days.
+const FAILED_JOB_SECONDS: i64 = 90 * 86_400;
 
 impl App {
     /// A lost notification is found here.
@@ -36,7 +39,8 @@ impl App {
             return Ok(Outcome::Done);
         };
         let answer = self.refresh_order(&order, "query by job").await?;
-        if matches!(answer, AtProvider::Paid(_)) || order.state == OrderState::Closed {
+        let is_final = matches!(answer, Refreshed::Delivered | Refreshed::NotBooked(_));
+        if is_final || order.state == OrderState::Closed {
             return Ok(Outcome::Done);
         }
         let step = usize::try_from(job.attempts)
@@ -105,15 +109,22 @@ impl App {
             .await?;
         let is_more = i64::try_from(accounts.len()).unwrap_or(i64::MAX) == SWEEP_ACCOUNTS_MAX;
         for id in accounts {
-            let mut tx = self.store.begin().await?;
-            if let Some(mut account) = tx.lock_account(id).await? {
-                account.expire(self.now());
-                tx.append_journal(&account).await?;
-                tx.commit().await?;
+            // One account that cannot be swept must not keep the others from it.
+            if let Err(error) = self.sweep(id).await {
+                tracing::error!(account = %id, %error, "expired points could not be swept");
             }
         }
         let wait = if is_more { 1 } else { SWEEP_SECONDS };
         Ok(Outcome::Again(self.now().plus_seconds(wait)))
+    }
+
+    async fn sweep(&self, id: AccountId) -> Result<()> {
+        let mut tx = self.store.begin().await?;
+        if let Some(mut account) = tx.lock_account(id).await? {
+            account.expire(self.now());
+            tx.append_journal(&account).await?;
+        }
+        Ok(tx.commit().await?)
     }
 
     pub(super) async fn purge_job(&self) -> Result<Outcome> {
@@ -122,6 +133,8 @@ impl App {
         tx.purge_sessions(now.plus_seconds(-REFRESH_WINDOW_SECONDS))
             .await?;
         tx.purge_qr_logins(now.plus_seconds(-HANDLED_MESSAGE_SECONDS))
+            .await?;
+        tx.purge_failed_jobs(now.plus_seconds(-FAILED_JOB_SECONDS))
             .await?;
         tx.purge_handled_messages(now.plus_seconds(-HANDLED_MESSAGE_SECONDS))
             .await?;

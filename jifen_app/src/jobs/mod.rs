@@ -2,8 +2,10 @@
 
 mod handlers;
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use jifen_domain::Time;
 use jifen_store::Job;
 use tokio::task::JoinSet;
@@ -87,15 +89,25 @@ impl App {
                 return Ok(count);
             }
             count += jobs.len();
-            let mut running = JoinSet::new();
-            for job in jobs {
-                let app = self.clone();
-                running.spawn(async move { app.run_job(&job).await });
-            }
-            while let Some(finished) = running.join_next().await {
-                finished.map_err(Error::internal)??;
-            }
+            self.run_at_once(jobs).await;
         }
+    }
+
+    /// One job that fails, or has a bug, leaves the others alone.
+    async fn run_at_once(&self, jobs: Vec<Job>) {
+        let mut running = JoinSet::new();
+        for job in jobs {
+            let app = self.clone();
+            running.spawn(async move {
+                let outcome = AssertUnwindSafe(app.do_job(&job)).catch_unwind().await;
+                let outcome = outcome.unwrap_or_else(|_| Err(Error::internal("the job panicked")));
+                if let Err(error) = app.note_outcome(&job, outcome).await {
+                    // The lease ends by itself, and the job is done again.
+                    tracing::error!(kind = job.kind, subject = job.subject, %error, "what came of a job was not noted");
+                }
+            });
+        }
+        running.join_all().await;
     }
 
     /// How many jobs wait, now or for later, and how many were given up.
@@ -112,8 +124,8 @@ impl App {
         Ok(tx.commit().await?)
     }
 
-    async fn run_job(&self, job: &Job) -> Result<()> {
-        let outcome = match job.kind.as_str() {
+    async fn do_job(&self, job: &Job) -> Result<Outcome> {
+        match job.kind.as_str() {
             QUERY_ORDER => self.query_order_job(job).await,
             CLOSE_ORDER => self.close_order_job(job).await,
             SEND_MAIL => self.send_mail_job(job).await,
@@ -121,7 +133,10 @@ impl App {
             SWEEP_EXPIRED => self.sweep_expired_job().await,
             PURGE => self.purge_job().await,
             unknown => Err(Error::internal(format!("no such kind of job: {unknown}"))),
-        };
+        }
+    }
+
+    async fn note_outcome(&self, job: &Job, outcome: Result<Outcome>) -> Result<()> {
         let now = self.now();
         let mut tx = self.store.begin().await?;
         match outcome {

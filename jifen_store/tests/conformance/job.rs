@@ -197,6 +197,11 @@ async fn work_given_up_stays_until_it_is_asked_for_again(store: &TestStore) {
     assert_eq!(next(&mut tx).await, Some(at(500)));
     let again = claim_one(&mut tx, 500, 560).await;
     assert_eq!((again.payload.as_str(), again.attempts), ("again", 0));
+
+    // What it was about is forgotten at once, the row after a while.
+    assert_eq!(tx.purge_failed_jobs(at(20)).await.unwrap(), 0);
+    assert_eq!(tx.purge_failed_jobs(at(21)).await.unwrap(), 2);
+    assert_eq!(tx.job_counts().await.unwrap(), (1, 0));
 }
 
 async fn withdrawn_work_is_gone(store: &TestStore) {

@@ -18,8 +18,11 @@ on_both_engines! {
 async fn a_ticket_is_remembered_once(store: &TestStore) {
     let mut tx = store.begin().await.unwrap();
     assert_eq!(tx.qr_login("t").await.unwrap(), None);
+    assert_eq!(tx.lock_qr_login("t").await.unwrap(), None);
     assert!(tx.insert_qr_login("t", b"\x00b", at(600)).await.unwrap());
     assert!(!tx.insert_qr_login("t", b"other", at(900)).await.unwrap());
+    let unlocked = tx.qr_login("t").await.unwrap();
+    assert_eq!(tx.lock_qr_login("t").await.unwrap(), unlocked);
     assert_eq!(
         tx.qr_login("t").await.unwrap(),
         Some(QrLogin {

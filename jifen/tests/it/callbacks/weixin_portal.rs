@@ -39,14 +39,19 @@ fn signature(parts: &[&str]) -> String {
 }
 
 /// The query of a request that WeChat has signed.
-fn signed_query() -> String {
-    let signature = signature(&[Kit::builtin().official_account_token, TIMESTAMP, NONCE]);
-    format!("signature={signature}&timestamp={TIMESTAMP}&nonce={NONCE}&openid={OPENID}")
+fn signed_query(timestamp: &str) -> String {
+    let signature = signature(&[Kit::builtin().official_account_token, timestamp, NONCE]);
+    format!("signature={signature}&timestamp={timestamp}&nonce={NONCE}&openid={OPENID}")
 }
 
 /// Pushes a body in plain mode.
 async fn push(world: &World, body: impl Into<reqwest::Body>) -> Answer {
-    let request = world.post_text(&format!("{PORTAL}?{}", signed_query()), body);
+    push_signed_at(world, world.clock.now().seconds(), body).await
+}
+
+async fn push_signed_at(world: &World, seconds: i64, body: impl Into<reqwest::Body>) -> Answer {
+    let query = signed_query(&seconds.to_string());
+    let request = world.post_text(&format!("{PORTAL}?{query}"), body);
     request.header("content-type", "text/xml").send().await
 }
 
@@ -126,7 +131,7 @@ fn replied(answer: &Answer) -> String {
 #[tokio::test]
 async fn the_server_check_echoes_only_to_wechat() {
     let world = World::start(Engine::Sqlite).await;
-    let good = signed_query();
+    let good = signed_query(TIMESTAMP);
     for echo in ["5927782489442352469", "<script>alert(1)</script>", "你好"] {
         let answer = world
             .get(&format!("{PORTAL}?{good}&echostr={}", encode(echo)))
@@ -554,7 +559,7 @@ async fn push_encrypted(world: &World, crypto: &MessageCrypto, message: &str) ->
         .unwrap();
     let query = format!(
         "{}&encrypt_type=aes&msg_signature={}",
-        signed_query(),
+        signed_query(TIMESTAMP),
         sealed.msg_signature
     );
     let account = Kit::builtin().official_account_original_id;
@@ -624,7 +629,7 @@ async fn encrypted_messages_are_opened_with_our_key_for_our_app_only() {
     );
     let query = format!(
         "{}&encrypt_type=aes&msg_signature={}",
-        signed_query(),
+        signed_query(TIMESTAMP),
         signature(&[token, TIMESTAMP, NONCE, "bm8="])
     );
     let body = "<xml><Encrypt>bm8=</Encrypt></xml>";
@@ -666,4 +671,22 @@ async fn an_account_in_secure_mode_takes_no_plain_messages() {
         "the key before the change still holds"
     );
     assert_eq!(world.check_login(&ticket).await.body["data"], OPENID);
+}
+
+#[tokio::test]
+async fn a_push_that_was_signed_long_ago_is_forbidden_whatever_it_says() {
+    let world = World::start(jifen_store::Engine::Sqlite).await;
+    let (ticket, _) = world.qr_ticket().await;
+    let now = world.clock.now().seconds();
+    for (seconds, accepted) in [
+        (now - 301, false),
+        (now + 301, false),
+        (now - 300, true),
+        (now + 300, true),
+    ] {
+        let answer = push_signed_at(&world, seconds, scan(&ticket)).await;
+        assert_eq!(answer.status == 200, accepted, "{}", seconds - now);
+        let logged_in = world.check_login(&ticket).await.body["code"] == "0000";
+        assert_eq!(logged_in, accepted, "{}", seconds - now);
+    }
 }

@@ -45,7 +45,7 @@ async fn asks_the_provider_about_an_order_and_books_what_it_says(engine: Engine)
     world.pay_with_alipay(&form).await;
     let paid = world.jifen(&["orders", "query", id]).await;
     assert!(
-        paid.text().starts_with("the provider says: paid, "),
+        paid.text().starts_with("the provider says: paid\n"),
         "{}",
         paid.stdout
     );

@@ -75,7 +75,7 @@ async fn packages_are_told_in_the_operators_order(world: World) {
 
     world
         .app
-        .change_package("pro-10000", |package| package.position = 0)
+        .change_package("pro-10000", |package| package.position = -1)
         .await
         .unwrap();
     world
