@@ -74,7 +74,9 @@ pub(crate) fn server_verification(file: &Value, case: &Value) {
 
 fn receive(file: &Value, case: &Value) -> Result<Push, PushRefusal> {
     let query: PushQuery = serde_json::from_value(case["query"].clone()).unwrap();
-    client(file, FixedEnvironment::at(0), true).receive(&query, text(case, "body").as_bytes())
+    let signed_at = query.timestamp.parse().unwrap();
+    client(file, FixedEnvironment::at(signed_at), true)
+        .receive(&query, text(case, "body").as_bytes())
 }
 
 pub(crate) fn inbound(file: &Value, case: &Value) {
@@ -174,7 +176,8 @@ pub(crate) fn hostile(file: &Value, case: &Value) {
         nonce: text(signed, "nonce").into(),
         ..PushQuery::default()
     };
-    let account = client(file, FixedEnvironment::at(0), false);
+    let signed_at = query.timestamp.parse().unwrap();
+    let account = client(file, FixedEnvironment::at(signed_at), false);
     assert_eq!(
         account.receive(&query, text(case, "body").as_bytes()),
         Err(PushRefusal::Xml(XmlRefusal::DocumentType))
