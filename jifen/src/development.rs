@@ -2,6 +2,7 @@
 
 use jifen_app::{App, Error, Result};
 use jifen_domain::catalogue::Package;
+use jifen_domain::order::{Channel, OrderState};
 use jifen_domain::user::User;
 use jifen_domain::{Fen, Points, UserId};
 use jifen_sandbox::Kit;
@@ -94,6 +95,24 @@ pub async fn seed(app: &App) -> Result<()> {
         tx.insert_user(&user).await?;
     }
     Ok(tx.commit().await?)
+}
+
+/// Closes the orders a sandbox that has just started knows nothing of: it keeps its state in memory, and a prepay id of
+/// an earlier run would be handed out until its order ran out of time. Alipay's forms go on working.
+pub async fn close_forgotten_orders(app: &App) -> Result<()> {
+    const ORDERS_MAX: i64 = 1_000;
+    for state in [OrderState::Created, OrderState::Waiting] {
+        let open = app.list_orders(Some(state), ORDERS_MAX).await?;
+        for order in open
+            .iter()
+            .filter(|order| order.channel == Channel::WechatJsapi)
+        {
+            if app.close_unknown_order(&order.id).await? {
+                tracing::info!(order = %order.id, "closed: the sandbox of an earlier run took it along");
+            }
+        }
+    }
+    Ok(())
 }
 
 fn demo_packages() -> [Package; 4] {

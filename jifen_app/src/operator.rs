@@ -212,6 +212,16 @@ impl App {
         Ok((words, self.find_order(id).await?))
     }
 
+    /// Closes an open order that its provider has never seen. `false` when it has.
+    pub async fn close_unknown_order(&self, id: &str) -> Result<bool> {
+        let order = self.find_order(id).await?;
+        let answer = self.refresh_order(&order, "query of an open order").await?;
+        if answer == Refreshed::Unknown {
+            self.close_locally(id).await?;
+        }
+        Ok(answer == Refreshed::Unknown)
+    }
+
     /// Payments that could not be booked.
     pub async fn incidents(&self, rows_max: i64) -> Result<Vec<PaymentIncident>> {
         Ok(self.store.read().await?.incidents(rows_max).await?)

@@ -63,9 +63,17 @@ impl Mall {
             None => None,
         };
         let worker = app.clone();
+        let has_fresh_sandbox = sandbox.is_some();
         Ok(Self {
             http: start_http(&config, &app, listener, stopped.clone())?,
-            worker: tokio::spawn(async move { worker.work(wait_for(stopped)).await }),
+            worker: tokio::spawn(async move {
+                if has_fresh_sandbox
+                    && let Err(error) = development::close_forgotten_orders(&worker).await
+                {
+                    tracing::warn!(%error, "orders of an earlier run could not be looked at");
+                }
+                worker.work(wait_for(stopped)).await;
+            }),
             config,
             app,
             sandbox,

@@ -7,4 +7,5 @@ mod logs;
 mod metrics;
 mod openapi;
 mod process;
+mod restart;
 mod shutdown;
