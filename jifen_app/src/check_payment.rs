@@ -28,10 +28,13 @@ impl App {
     /// notification leaves nobody waiting; when the provider does not answer, the order counts as unpaid for now.
     pub async fn check_payment(&self, user: UserId, order_id: &str) -> Result<PaymentStatus> {
         let mut order = self.own_order(user, order_id).await?;
-        if order.state != OrderState::Delivered && self.may_ask_provider(order_id).await? {
-            if let Err(error) = self.refresh_order(&order, "query on demand").await {
+        if order.state != OrderState::Delivered {
+            if self.may_ask_provider(order_id).await?
+                && let Err(error) = self.refresh_order(&order, "query on demand").await
+            {
                 tracing::warn!(order = order_id, %error, "the provider could not be asked about an order");
             }
+            // Read again in any case: whoever may not ask may have been told meanwhile.
             order = self.own_order(user, order_id).await?;
         }
         if order.state != OrderState::Delivered {

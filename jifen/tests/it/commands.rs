@@ -3,6 +3,7 @@
 mod audit;
 mod checks;
 mod credentials;
+mod demo;
 mod doctor;
 mod maintenance;
 mod migrate;
