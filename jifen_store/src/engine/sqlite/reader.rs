@@ -34,10 +34,12 @@ impl Readers {
 
     /// Borrows a reader, waiting while all are in use.
     pub(super) async fn borrow(self: &Arc<Self>) -> Result<Reader> {
-        let slot = match Arc::clone(&self.slots).try_acquire_owned() {
-            Ok(slot) => slot,
-            Err(_) => self.wait().await?,
-        };
+        let unavailable = || Error::Unavailable("no reader became free in time".to_owned());
+        let wait = Duration::from_secs(WAIT_SECONDS_MAX);
+        let slot = timeout(wait, Arc::clone(&self.slots).acquire_owned())
+            .await
+            .map_err(|_| unavailable())?
+            .map_err(|_| unavailable())?;
         let idle = self.idle().pop();
         let connection = match idle {
             Some(connection) => connection,
@@ -48,15 +50,6 @@ impl Readers {
             readers: Arc::clone(self),
             _slot: slot,
         })
-    }
-
-    async fn wait(&self) -> Result<OwnedSemaphorePermit> {
-        let unavailable = || Error::Unavailable("no reader became free in time".to_owned());
-        let wait = Duration::from_secs(WAIT_SECONDS_MAX);
-        timeout(wait, Arc::clone(&self.slots).acquire_owned())
-            .await
-            .map_err(|_| unavailable())?
-            .map_err(|_| unavailable())
     }
 
     fn open(&self) -> Result<Connection> {
