@@ -8,6 +8,7 @@
 )]
 
 mod callbacks;
+mod certificates;
 mod commands;
 mod crash;
 mod foreign;
