@@ -11,7 +11,7 @@ use crate::error::{Error, Result, Text};
 use crate::secret::{API_KEY_PREFIX, Purpose, SERVICE_CREDENTIAL_PREFIX, is_well_formed};
 
 /// Bytes of an idempotency key.
-pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// Seconds to which a key's last use is exact; between, charges do not write the key's row.
 const LAST_USED_EXACT_SECONDS: i64 = 60;
 /// Rounds in which a charge that met a merge or its own duplicate is repeated.

@@ -8,13 +8,13 @@ use crate::error::{Error, Result};
 
 /// A mail in plain text.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct Mail {
+pub(crate) struct Mail {
     /// The receiver's address.
-    pub to: String,
+    pub(crate) to: String,
     /// One line.
-    pub subject: String,
+    pub(crate) subject: String,
     /// Plain text.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 impl Mail {

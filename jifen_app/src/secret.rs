@@ -7,9 +7,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crate::environment::Environment;
 
 /// Prefix of every API key.
-pub const API_KEY_PREFIX: &str = "jf_live_";
+pub(crate) const API_KEY_PREFIX: &str = "jf_live_";
 /// Prefix of every service credential.
-pub const SERVICE_CREDENTIAL_PREFIX: &str = "sk_";
+pub(crate) const SERVICE_CREDENTIAL_PREFIX: &str = "sk_";
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// 62^28 is more than 2^166.
@@ -19,7 +19,7 @@ const CHECKSUM_CHARS: usize = 6;
 
 /// What a secret is for; the same text hashes differently for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
+pub(crate) enum Purpose {
     /// A login session.
     Session,
     /// An API key of a user.
@@ -33,16 +33,16 @@ pub enum Purpose {
 }
 
 /// Hashes secrets with the server's own key.
-pub struct Hasher(hmac::Key);
+pub(crate) struct Hasher(hmac::Key);
 
 impl Hasher {
     /// `server_secret` must stay the same for as long as what was hashed with it is to be recognised.
-    pub fn new(server_secret: &[u8]) -> Self {
+    pub(crate) fn new(server_secret: &[u8]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, server_secret))
     }
 
     /// The keyed hash under which a secret is stored and looked up.
-    pub fn hash(&self, purpose: Purpose, secret: &str) -> Vec<u8> {
+    pub(crate) fn hash(&self, purpose: Purpose, secret: &str) -> Vec<u8> {
         let label = match purpose {
             Purpose::Session => "session\0",
             Purpose::ApiKey => "api key\0",
@@ -58,14 +58,14 @@ impl Hasher {
 }
 
 /// 256 random bits as 43 characters that fit into a header, a cookie and a URL.
-pub fn random_token(environment: &dyn Environment) -> String {
+pub(crate) fn random_token(environment: &dyn Environment) -> String {
     let mut bytes = [0; 32];
     environment.fill_random(&mut bytes);
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// 96 random bits as 24 hexadecimal digits, for ids that are not secret.
-pub fn random_id(environment: &dyn Environment) -> String {
+pub(crate) fn random_id(environment: &dyn Environment) -> String {
     let mut bytes = [0; 12];
     environment.fill_random(&mut bytes);
     bytes
@@ -79,7 +79,7 @@ pub fn random_id(environment: &dyn Environment) -> String {
 
 /// A new API key or service credential: the prefix, 166 random bits in base62, and a CRC-32 of all that in base62, so that
 /// a typing error is recognised without looking it up.
-pub fn random_key(prefix: &str, environment: &dyn Environment) -> String {
+pub(crate) fn random_key(prefix: &str, environment: &dyn Environment) -> String {
     let mut key = String::with_capacity(prefix.len() + RANDOM_CHARS + CHECKSUM_CHARS);
     key.push_str(prefix);
     while key.len() < prefix.len() + RANDOM_CHARS {
@@ -98,7 +98,7 @@ pub fn random_key(prefix: &str, environment: &dyn Environment) -> String {
 }
 
 /// Whether a text can be a key with this prefix at all.
-pub fn is_well_formed(prefix: &str, key: &str) -> bool {
+pub(crate) fn is_well_formed(prefix: &str, key: &str) -> bool {
     let body = key.strip_prefix(prefix).unwrap_or_default();
     body.len() == RANDOM_CHARS + CHECKSUM_CHARS
         && body.bytes().all(|byte| byte.is_ascii_alphanumeric())

@@ -11,7 +11,7 @@ use crate::jobs;
 
 /// What became of a claim of payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Settlement {
+pub(crate) enum Settlement {
     /// The points are in the ledger, by this claim or by an earlier one.
     Done(Settled),
     /// Authentic, but not booked; the reason is recorded for the operator.

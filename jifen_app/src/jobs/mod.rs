@@ -14,20 +14,20 @@ use crate::App;
 use crate::error::{Error, Result};
 
 /// Asks the provider about an unpaid order. Subject: the order.
-pub const QUERY_ORDER: &str = "query_order";
+pub(crate) const QUERY_ORDER: &str = "query_order";
 /// Closes an order that was not paid in time. Subject: the order.
-pub const CLOSE_ORDER: &str = "close_order";
+pub(crate) const CLOSE_ORDER: &str = "close_order";
 /// Sends a mail. Subject: the user.
-pub const SEND_MAIL: &str = "send_mail";
+pub(crate) const SEND_MAIL: &str = "send_mail";
 /// Sends the template message that follows a web login. Subject: the push.
-pub const SEND_LOGIN_MESSAGE: &str = "send_login_message";
+pub(crate) const SEND_LOGIN_MESSAGE: &str = "send_login_message";
 /// Takes expired points out of the balances, over and over.
-pub const SWEEP_EXPIRED: &str = "sweep_expired";
+pub(crate) const SWEEP_EXPIRED: &str = "sweep_expired";
 /// Forgets old sessions, tickets and messages, over and over.
-pub const PURGE: &str = "purge";
+pub(crate) const PURGE: &str = "purge";
 
 /// Seconds after which the provider is first asked about an order.
-pub const QUERY_ORDER_FIRST_SECONDS: i64 = 30;
+pub(crate) const QUERY_ORDER_FIRST_SECONDS: i64 = 30;
 /// Seconds a claimed job is nobody else's. Longer than any call to a provider with its repetitions.
 const LEASE_SECONDS: i64 = 120;
 /// Jobs in hand at once, per node.
