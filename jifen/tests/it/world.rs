@@ -175,85 +175,37 @@ impl World {
         Request(self.http.request(method, format!("{node}{path}")))
     }
 
-    /// A call of the sandbox's control API; it must succeed.
+    pub(crate) async fn sandbox_get(&self, path: &str) -> Value {
+        self.sandbox_call("GET", path, None).await
+    }
+
     pub(crate) async fn sandbox_post(&self, path: &str, body: &Value) -> Value {
-        let request = self
-            .http
-            .post(format!("{}/sandbox/api{path}", self.sandbox));
-        let answer = Request(
-            request
-                .header("content-type", "application/json")
-                .body(body.to_string()),
-        )
-        .send()
-        .await;
-        assert!(
-            answer.status < 300,
-            "sandbox {path}: {} {}",
-            answer.status,
-            answer.text
-        );
-        answer.body
+        self.sandbox_call("POST", path, Some(body)).await
     }
 
     pub(crate) async fn sandbox_patch(&self, path: &str, body: &Value) {
-        let request = self
-            .http
-            .patch(format!("{}/sandbox/api{path}", self.sandbox));
-        let answer = Request(
-            request
-                .header("content-type", "application/json")
-                .body(body.to_string()),
-        )
-        .send()
-        .await;
-        assert!(
-            answer.status < 300,
-            "sandbox {path}: {} {}",
-            answer.status,
-            answer.text
-        );
+        self.sandbox_call("PATCH", path, Some(body)).await;
     }
 
     pub(crate) async fn sandbox_put(&self, path: &str, body: &Value) {
-        let request = self.http.put(format!("{}/sandbox/api{path}", self.sandbox));
-        let answer = Request(
-            request
-                .header("content-type", "application/json")
-                .body(body.to_string()),
-        )
-        .send()
-        .await;
-        assert!(
-            answer.status < 300,
-            "sandbox {path}: {} {}",
-            answer.status,
-            answer.text
-        );
+        self.sandbox_call("PUT", path, Some(body)).await;
     }
 
     pub(crate) async fn sandbox_delete(&self, path: &str) {
-        let answer = Request(
-            self.http
-                .delete(format!("{}/sandbox/api{path}", self.sandbox)),
-        )
-        .send()
-        .await;
-        assert!(
-            answer.status < 300,
-            "sandbox {path}: {} {}",
-            answer.status,
-            answer.text
-        );
+        self.sandbox_call("DELETE", path, None).await;
     }
 
-    pub(crate) async fn sandbox_get(&self, path: &str) -> Value {
-        let answer = Request(self.http.get(format!("{}/sandbox/api{path}", self.sandbox)))
-            .send()
-            .await;
+    /// A call of the sandbox's control API; it must succeed.
+    async fn sandbox_call(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
+        let url = format!("{}/sandbox/api", self.sandbox);
+        let mut request = self.request_at(&url, method, path);
+        if let Some(body) = body {
+            request = request.body(&body.to_string());
+        }
+        let answer = request.send().await;
         assert!(
             answer.status < 300,
-            "sandbox {path}: {} {}",
+            "sandbox {method} {path}: {} {}",
             answer.status,
             answer.text
         );
