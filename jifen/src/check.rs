@@ -99,6 +99,26 @@ impl Mistakes {
                 1..=1_000,
             ),
             (
+                "metering.refund_grace_days",
+                config.metering.refund_grace_days.into(),
+                1..=36_500,
+            ),
+            (
+                "metering.group_max",
+                size(config.metering.group_max),
+                1..=10_000,
+            ),
+            (
+                "metering.connections",
+                size(config.metering.connections),
+                1..=64,
+            ),
+            (
+                "metering.queue_max",
+                size(config.metering.queue_max),
+                1_000..=1_000_000,
+            ),
+            (
                 "official_account.login_qr_seconds",
                 config.official_account.login_qr_seconds.into(),
                 60..=2_592_000,

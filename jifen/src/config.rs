@@ -22,6 +22,8 @@ pub struct Config {
     pub server: Server,
     /// Where everything is kept.
     pub database: Database,
+    /// What spends points.
+    pub metering: Metering,
     /// What is told.
     pub log: Log,
     /// The stand-in for the providers.
@@ -71,6 +73,16 @@ pub struct Server {
 pub struct Database {
     pub url: String,
     pub pool_size_max: usize,
+}
+
+/// `[metering]`.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metering {
+    pub refund_grace_days: u32,
+    pub group_max: usize,
+    pub queue_max: usize,
+    pub connections: usize,
 }
 
 /// `[log]`.

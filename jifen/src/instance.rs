@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use jifen_alipay::Alipay;
-use jifen_app::{App, Environment, Mailer, ProviderEnvironment, Providers, Settings, SharedTokens};
+use jifen_app::{
+    App, Environment, Mailer, PipelineSettings, ProviderEnvironment, Providers, Settings,
+    SharedTokens,
+};
 use jifen_store::Store;
 use jifen_wechat::miniprogram::{MiniProgram, MiniProgramConfig};
 use jifen_wechat::official::{OfficialAccount, OfficialAccountConfig};
@@ -89,6 +92,12 @@ fn settings(config: &Config) -> Settings {
         alipay_app_id: some(&config.alipay.app_id),
         alipay_seller_id: some(&config.alipay.seller_id),
         alipay_return_url: some(&config.alipay.return_url),
+        refund_grace_days: config.metering.refund_grace_days.into(),
+        pipeline: PipelineSettings {
+            group_max: config.metering.group_max,
+            waiting_max: config.metering.queue_max,
+            workers: config.metering.connections,
+        },
         alipay_require_login: match config.alipay.require_login {
             RequireLogin::Auto => !config.is_development(),
             RequireLogin::Yes => true,

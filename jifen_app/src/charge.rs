@@ -1,107 +1,74 @@
-//! Charging an API key: exact, durable before it is answered, once per idempotency key.
+//! Charging API keys: exact, durable before it is answered, once per idempotency key.
 
-use jifen_domain::key::{ApiKey, KeyRefused};
-use jifen_domain::ledger::{ChargeDetail, DESCRIPTION_CHARS_MAX, Refused, TITLE_CHARS_MAX};
-use jifen_domain::text;
-use jifen_domain::{AccountId, Points, Time};
-use jifen_store::{ChargeRecord, ServiceCredential, Tx};
+use std::sync::Arc;
+
+use jifen_domain::key::ApiKey;
+use jifen_domain::{AccountId, Points, Time, UserId};
+use jifen_store::ServiceCredential;
 
 use crate::App;
+use crate::call::{self, ChargeRequest, declined};
 use crate::error::{Error, Result, Text};
-use crate::secret::{API_KEY_PREFIX, Purpose, SERVICE_CREDENTIAL_PREFIX, is_well_formed};
+use crate::pipeline::{Action, Answer, Operation};
+use crate::rate_limits::Rates;
 
-/// Bytes of an idempotency key.
-const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
-/// Seconds to which a key's last use is exact; between, charges do not write the key's row.
-const LAST_USED_EXACT_SECONDS: i64 = 60;
-/// Rounds in which a charge that met a merge or its own duplicate is repeated.
-const CHARGE_ROUNDS_MAX: u32 = 5;
-
-/// What a gateway asks for.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ChargeRequest {
-    /// The secret of the key to charge.
-    pub api_key: String,
-    /// How many points.
-    pub points: i64,
-    /// For the holder's history.
-    pub title: String,
-    /// More about it.
-    pub description: Option<String>,
-}
-
-impl ChargeRequest {
-    fn description(&self) -> Option<&str> {
-        let description = self.description.as_deref().map(str::trim);
-        description.filter(|description| !description.is_empty())
-    }
-}
-
-impl std::fmt::Debug for ChargeRequest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ChargeRequest")
-            .field("points", &self.points)
-            .field("title", &self.title)
-            .finish_non_exhaustive()
-    }
-}
+/// Charges in a batch.
+pub const BATCH_MAX: usize = 1_000;
 
 /// A charge that was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Charged {
     /// Names the charge for ever.
     pub id: String,
+    /// Whose points.
+    pub user: UserId,
+    /// With which key.
+    pub key_id: String,
     /// Points taken.
     pub points: i64,
-    /// Balance right after it.
+    /// What could be spent right after it.
     pub balance: Points,
     /// When.
     pub at: Time,
+    /// The tariff that set the price.
+    pub tariff_id: Option<i64>,
     /// The charge had been made before under the same idempotency key; this is its first answer.
     pub is_replay: bool,
+    /// How often the key and the gateway may go on calling.
+    pub rates: Rates,
 }
 
 impl Charged {
-    fn from_record(record: &ChargeRecord, is_replay: bool) -> Self {
+    pub(crate) fn new(key: &ApiKey, answer: &Answer, rates: Rates) -> Self {
         Self {
-            id: charge_id(record.account, record.entry),
-            points: record.points,
-            balance: record.balance_after,
-            at: record.at,
-            is_replay,
+            id: charge_id(answer.account, answer.entry),
+            user: answer.account.user(),
+            key_id: key.id.clone(),
+            points: answer.points,
+            balance: answer.available,
+            at: answer.at,
+            tariff_id: answer.tariff_id,
+            is_replay: answer.is_replay,
+            rates,
         }
     }
 }
 
-/// The public id of a charge: its account and its number there.
+/// The public id of a charge or a hold: its account and its number there.
 pub fn charge_id(account: AccountId, entry: i64) -> String {
     format!("{account}-{entry}")
 }
 
-impl App {
-    /// The gateway a service credential belongs to.
-    pub async fn authenticate_service(&self, secret: &str) -> Result<ServiceCredential> {
-        let unknown = || {
-            Error::Unauthenticated(Text::new(
-                "服务凭证无效",
-                "unknown or revoked service credential",
-            ))
-        };
-        if !is_well_formed(SERVICE_CREDENTIAL_PREFIX, secret) {
-            return Err(unknown());
-        }
-        let secret_hash = self.hasher.hash(Purpose::ServiceCredential, secret);
-        let credential = self
-            .store
-            .read()
-            .await?
-            .service_credential_by_hash(&secret_hash)
-            .await?;
-        credential
-            .filter(|credential| credential.revoked_at.is_none())
-            .ok_or_else(unknown)
-    }
+/// What [`charge_id`] wrote. `None` for anything else.
+pub(crate) fn parse_charge_id(id: &str) -> Option<(AccountId, i64)> {
+    let (account, entry) = id.rsplit_once('-')?;
+    let (account, entry) = (account.parse().ok()?, entry.parse().ok()?);
+    let known = (AccountId(account), entry);
+    // Exactly one text for each.
+    (entry > 0 && charge_id(known.0, entry) == id).then_some(known)
+}
 
+impl App {
     /// Charges a key.
     pub async fn charge(
         &self,
@@ -109,175 +76,126 @@ impl App {
         idempotency_key: &str,
         request: &ChargeRequest,
     ) -> Result<Charged> {
-        let points = check_request(idempotency_key, request)?;
+        let input = call::input_of(request);
+        let named = call::request(
+            gateway,
+            idempotency_key,
+            &input.each_ref().map(String::as_str),
+        )?;
         self.require_charges_open().await?;
-        let input_hash = hash_input(request);
-        for _ in 0..CHARGE_ROUNDS_MAX {
-            let mut tx = self.store.begin().await?;
-            if let Some(record) = tx.charge_record(&gateway.id, idempotency_key).await? {
-                return replay(tx, &record, &input_hash).await;
+        let call = match self.admit(gateway, request).await {
+            Ok(call) => call,
+            Err(refused) => {
+                let (key, answer) = self.first_answer(&request.api_key, named, refused).await?;
+                return Ok(Charged::new(&key, &answer, Rates::default()));
             }
-            match self
-                .take_points(&mut tx, request, points, &input_hash)
-                .await
-            {
-                Ok(Some(record)) => {
-                    let is_recorded = tx
-                        .insert_charge_record(&gateway.id, idempotency_key, &record)
-                        .await?;
-                    if is_recorded {
-                        tx.commit().await?;
-                        return Ok(Charged::from_record(&record, false));
-                    }
-                }
-                Ok(None) => {}
-                Err(refused) if refused.is_ours() => return Err(refused),
-                Err(refused) => {
-                    // While this one waited for the account, the same request may have gone through.
-                    if let Some(record) = tx.charge_record(&gateway.id, idempotency_key).await? {
-                        return replay(tx, &record, &input_hash).await;
-                    }
-                    tx.commit().await?;
-                    return Err(refused);
-                }
-            }
-        }
-        Err(Error::Busy(
-            "a charge kept meeting its own duplicates".into(),
-        ))
-    }
-
-    async fn usable_key(&self, tx: &mut Tx, secret: &str) -> Result<ApiKey> {
-        let refused = |refused| match refused {
-            KeyRefused::Unknown => {
-                Error::invalid("apiKey", Text::new("没有这个 API Key", "no such API key"))
-            }
-            KeyRefused::Expired => {
-                Error::Forbidden(Text::new("API Key 已过期", "the API key has expired"))
-            }
-            KeyRefused::Inactive => {
-                Error::Forbidden(Text::new("API Key 已停用", "the API key is inactive"))
-            }
-        };
-        if !is_well_formed(API_KEY_PREFIX, secret) {
-            return Err(refused(KeyRefused::Unknown));
-        }
-        let key = tx
-            .api_key_by_hash(&self.hasher.hash(Purpose::ApiKey, secret))
-            .await?;
-        let key = key.ok_or_else(|| refused(KeyRefused::Unknown))?;
-        key.usable(self.now()).map_err(refused)?;
-        Ok(key)
-    }
-
-    /// Takes the points and notes the use of the key. `None` when the account changed hands meanwhile.
-    async fn take_points(
-        &self,
-        tx: &mut Tx,
-        request: &ChargeRequest,
-        points: Points,
-        input_hash: &[u8],
-    ) -> Result<Option<ChargeRecord>> {
-        let key = self.usable_key(tx, &request.api_key).await?;
-        let account_id = AccountId::from(key.user);
-        let mut account = tx
-            .lock_account(account_id)
-            .await?
-            .ok_or_else(|| Error::internal("a key without an account"))?;
-        let detail = ChargeDetail {
-            api_key_id: key.id.clone(),
-            title: request.title.trim().to_owned(),
-            description: request.description().map(str::to_owned),
         };
         let now = self.now();
-        let (entry, balance_after) = match account.charge(points, detail, now) {
-            Ok(entry) => (entry.number, entry.balance_after),
-            Err(Refused::OutOfRange) => return Err(out_of_range()),
-            Err(Refused::Insufficient { available }) => {
-                // After a merge the points are in the account of the older record, and the key points there.
-                let owner = tx.lock_api_key(&key.id).await?.map(|key| key.user);
-                return if owner == Some(key.user) {
-                    Err(Error::Insufficient { available })
-                } else {
-                    Ok(None)
-                };
-            }
-        };
-        tx.append_journal(&account).await?;
-        if key
-            .last_used_at
-            .is_none_or(|at| at.plus_seconds(LAST_USED_EXACT_SECONDS) <= now)
-        {
-            tx.touch_api_key(&key.id, now).await?;
+        let used_key = self.noted_uses.to_note(&call.key, now);
+        let outcome = self
+            .spend(&call.key, |account| Operation {
+                account,
+                request: named,
+                action: Action::Charge {
+                    points: call.points,
+                    detail: call.detail.clone(),
+                },
+                used_key: used_key.clone(),
+            })
+            .await?;
+        let answer = outcome.map_err(declined)?;
+        if let Some(key_id) = used_key {
+            self.noted_uses.noted(key_id, now);
         }
-        Ok(Some(ChargeRecord {
-            input_hash: input_hash.to_vec(),
-            account: account_id,
-            entry,
-            points: points.get(),
-            balance_after,
-            at: now,
-        }))
+        Ok(Charged::new(&call.key, &answer, call.rates))
+    }
+
+    /// Makes up to [`BATCH_MAX`] charges, each with its own idempotency key and its own outcome. On one account they are made in
+    /// the order given; one that is refused does not keep the others from being made.
+    ///
+    /// # Errors
+    /// When none of them was tried: too many or none, charges stopped, the pipeline full. Whether some were made before the
+    /// pipeline failed shows when the batch is repeated.
+    pub async fn charge_batch(
+        &self,
+        gateway: &ServiceCredential,
+        charges: &[(String, ChargeRequest)],
+    ) -> Result<Vec<Result<Charged>>> {
+        require_batch_size(charges.len())?;
+        self.require_charges_open().await?;
+        let now = self.now();
+        let mut results: Vec<Option<Result<Charged>>> = Vec::with_capacity(charges.len());
+        let mut calls = Vec::with_capacity(charges.len());
+        let mut operations = Vec::with_capacity(charges.len());
+        for (place, (idempotency_key, request)) in charges.iter().enumerate() {
+            let input = call::input_of(request);
+            let input = input.each_ref().map(String::as_str);
+            let admitted = match call::request(gateway, idempotency_key, &input) {
+                Ok(named) => match self.admit(gateway, request).await {
+                    Ok(call) => Ok((named, call)),
+                    Err(error) => Err((Some(named), error)),
+                },
+                Err(error) => Err((None, error)),
+            };
+            match admitted {
+                Ok((named, call)) => {
+                    let used_key = self.noted_uses.to_note(&call.key, now);
+                    calls.push((place, Arc::clone(&call.key), call.rates, used_key.is_some()));
+                    operations.push(Operation {
+                        account: call.key.account(),
+                        request: named,
+                        action: Action::Charge {
+                            points: call.points,
+                            detail: call.detail,
+                        },
+                        used_key,
+                    });
+                    results.push(None);
+                }
+                Err((named, error)) => {
+                    let first = match named {
+                        Some(named) => self.first_answer(&request.api_key, named, error).await,
+                        None => Err(error),
+                    };
+                    let first =
+                        first.map(|(key, answer)| Charged::new(&key, &answer, Rates::default()));
+                    results.push(Some(first));
+                }
+            }
+        }
+        let outcomes = self.pipeline.submit_all(operations).await?;
+        for ((place, key, rates, is_to_note), outcome) in calls.into_iter().zip(outcomes) {
+            let mut account = key.account();
+            let result = if self.has_moved(&key, &mut account, &outcome).await? {
+                let (idempotency_key, request) = &charges[place];
+                self.charge(gateway, idempotency_key, request).await
+            } else {
+                let made = outcome.map(|answer| Charged::new(&key, &answer, rates));
+                made.map_err(declined)
+            };
+            if is_to_note && result.is_ok() {
+                self.noted_uses.noted(key.id.clone(), now);
+            }
+            results[place] = Some(result);
+        }
+        let nothing = || Err(Error::internal("a charge of a batch without an outcome"));
+        Ok(results
+            .into_iter()
+            .map(|result| result.unwrap_or_else(nothing))
+            .collect())
     }
 }
 
-fn check_request(idempotency_key: &str, request: &ChargeRequest) -> Result<Points> {
-    let printable = idempotency_key.bytes().all(|byte| byte.is_ascii_graphic());
-    if idempotency_key.is_empty() || idempotency_key.len() > IDEMPOTENCY_KEY_BYTES_MAX || !printable
-    {
-        let text = Text::new(
-            "须为 1 至 255 个可见 ASCII 字符",
-            "must be 1 to 255 visible ASCII characters",
-        );
-        return Err(Error::invalid("Idempotency-Key", text));
+fn require_batch_size(charges: usize) -> Result<()> {
+    if (1..=BATCH_MAX).contains(&charges) {
+        return Ok(());
     }
-    text::line(&request.title, TITLE_CHARS_MAX)
-        .map_err(|error| Error::from_text("title", error))?;
-    if let Some(description) = request.description() {
-        text::line(description, DESCRIPTION_CHARS_MAX)
-            .map_err(|error| Error::from_text("description", error))?;
-    }
-    Points::new(request.points)
-        .filter(|points| points.is_movable())
-        .ok_or_else(out_of_range)
-}
-
-fn out_of_range() -> Error {
-    let max = Points::MOVEMENT_MAX.get();
-    Error::Invalid {
-        field: "points",
-        text: Text::owned(
-            format!("须为 1 至 {max} 的整数"),
-            format!("must be a whole number from 1 to {max}"),
-        ),
-    }
-}
-
-fn hash_input(request: &ChargeRequest) -> Vec<u8> {
-    // Each part with its length, so that no two different requests are one text.
-    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-    let points = request.points.to_string();
-    let description = request.description.as_deref().unwrap_or_default();
-    for part in [
-        request.api_key.as_str(),
-        &points,
-        &request.title,
-        description,
-    ] {
-        context.update(&(part.len() as u64).to_be_bytes());
-        context.update(part.as_bytes());
-    }
-    context.finish().as_ref().to_vec()
-}
-
-async fn replay(tx: Tx, record: &ChargeRecord, input_hash: &[u8]) -> Result<Charged> {
-    tx.commit().await?;
-    if record.input_hash == input_hash {
-        return Ok(Charged::from_record(record, true));
-    }
-    let text = Text::new(
-        "这个 Idempotency-Key 已用于另一次扣费，请换一个",
-        "this Idempotency-Key was used for another charge: choose a new one",
+    let text = Text::owned(
+        format!("须为 1 至 {BATCH_MAX} 项"),
+        format!("must have 1 to {BATCH_MAX} items"),
     );
-    Err(Error::Conflict(text))
+    Err(Error::Invalid {
+        field: "charges",
+        text,
+    })
 }

@@ -5,7 +5,8 @@
 //! - [`Error::Forbidden`]: known caller, not allowed.
 //! - [`Error::NotFound`]: no such thing, or somebody else's: never told apart.
 //! - [`Error::Conflict`]: an idempotency key used for something else.
-//! - [`Error::Insufficient`]: not enough points.
+//! - [`Error::Insufficient`]: not enough points. [`Error::KeyRefused`]: another limit of an API key.
+//! - [`Error::Ended`]: what it was asked of is over for good.
 //! - [`Error::TooMany`], [`Error::Maintenance`], [`Error::Busy`]: later.
 //! - [`Error::Provider`]: WeChat or Alipay failed us; what failed is logged, not sent.
 //! - [`Error::Internal`]: our fault; logged, not sent.
@@ -14,6 +15,7 @@
 
 use std::borrow::Cow;
 
+use jifen_domain::key::KeyRefused;
 use jifen_domain::text::TextError;
 use jifen_domain::{Points, Time};
 
@@ -89,6 +91,19 @@ pub enum Error {
         /// What can be spent.
         available: Points,
     },
+    /// An API key may not do what was asked.
+    #[error("the API key is refused: {}", .limit.name())]
+    KeyRefused {
+        /// Which limit refused.
+        limit: Limit,
+        /// What its account holds; `None` when the key is unknown.
+        balance: Option<Points>,
+        /// When to try again, of [`Limit::Rate`].
+        retry_after_seconds: Option<i64>,
+    },
+    /// Over for good.
+    #[error("ended: {}", .0.en)]
+    Ended(Text),
     /// Asked too often.
     #[error("too many requests")]
     TooMany {
@@ -117,6 +132,67 @@ pub enum Error {
     /// Something that must not happen.
     #[error("internal error: {0}")]
     Internal(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Which limit refused an API key. The lack of points is [`Error::Insufficient`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// No such key, or deleted.
+    Unknown,
+    /// Its time is over.
+    Expired,
+    /// Switched off by its holder.
+    Inactive,
+    /// The call does not come from where the key may be used.
+    Ip,
+    /// The key is not for this route.
+    Scope,
+    /// It was used too often.
+    Rate,
+    /// It has spent what it may in a day, a month, or in all.
+    KeyCap,
+}
+
+impl Limit {
+    /// Its name for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Expired => "expired",
+            Self::Inactive => "inactive",
+            Self::Ip => "ip",
+            Self::Scope => "scope",
+            Self::Rate => "rate",
+            Self::KeyCap => "key_cap",
+        }
+    }
+
+    fn text(self, retry_after_seconds: Option<i64>) -> Text {
+        match self {
+            Self::Unknown => Text::new("没有这个 API Key", "no such API key"),
+            Self::Expired => Text::new("API Key 已过期", "the API key has expired"),
+            Self::Inactive => Text::new("API Key 已停用", "the API key is inactive"),
+            Self::Ip => Text::new(
+                "API Key 不允许从这个 IP 地址使用",
+                "the API key may not be used from this IP address",
+            ),
+            Self::Scope => Text::new(
+                "API Key 无权调用这个接口",
+                "the API key may not be used for this route",
+            ),
+            Self::Rate => {
+                let seconds = retry_after_seconds.unwrap_or(1);
+                Text::owned(
+                    format!("请求过于频繁，请 {seconds} 秒后重试"),
+                    format!("too many requests, try again in {seconds} s"),
+                )
+            }
+            Self::KeyCap => Text::new(
+                "API Key 的积分限额已用完，请提高限额或等下一周期",
+                "the API key has reached its cap: raise it or wait for the next period",
+            ),
+        }
+    }
 }
 
 /// What use cases return.
@@ -186,7 +262,13 @@ impl Error {
             Self::Unauthenticated(text)
             | Self::Forbidden(text)
             | Self::NotFound(text)
+            | Self::Ended(text)
             | Self::Conflict(text) => text.clone(),
+            Self::KeyRefused {
+                limit,
+                retry_after_seconds,
+                ..
+            } => limit.text(*retry_after_seconds),
             Self::Insufficient { available } => Text::owned(
                 format!("积分不足，可用 {}，请先充值", available.get()),
                 format!(
@@ -235,6 +317,18 @@ impl From<jifen_store::Error> for Error {
                 Self::Busy(busy.into())
             }
             other => Self::Internal(other.into()),
+        }
+    }
+}
+
+impl From<KeyRefused> for Limit {
+    fn from(refused: KeyRefused) -> Self {
+        match refused {
+            KeyRefused::Unknown => Self::Unknown,
+            KeyRefused::Expired => Self::Expired,
+            KeyRefused::Inactive => Self::Inactive,
+            KeyRefused::Ip => Self::Ip,
+            KeyRefused::Scope => Self::Scope,
         }
     }
 }

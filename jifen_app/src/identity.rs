@@ -7,6 +7,7 @@ use jifen_store::Tx;
 
 use crate::environment::Environment;
 use crate::error::{Error, Result};
+use crate::key_cache::announce_new_owners;
 
 /// Rounds in which a login that met another login of the same person is repeated.
 pub(crate) const LOGIN_ROUNDS_MAX: u32 = 5;
@@ -140,8 +141,11 @@ async fn merge(tx: &mut Tx, one: &User, other: &User, now: Time) -> Result<Optio
         })?;
     tx.append_journal(&younger_account).await?;
     tx.append_journal(&older_account).await?;
+    tx.adopt_requests(younger_account.id(), older_account.id())
+        .await?;
     tx.redirect_user(younger.id, older.id, "the same unionid", now)
         .await?;
+    announce_new_owners(tx);
     older.absorb(&younger);
     tx.update_user(&older).await?;
     tracing::info!(younger = %younger.id, older = %older.id, "two records of one person were merged");

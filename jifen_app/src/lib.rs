@@ -6,6 +6,7 @@ mod alipay_notification;
 mod api_keys;
 mod audit;
 mod buy;
+mod call;
 mod catalogue;
 mod charge;
 mod check_payment;
@@ -13,19 +14,28 @@ mod doctor;
 mod environment;
 mod error;
 mod history;
+mod hold;
 mod identity;
 mod jobs;
+mod key_cache;
 mod mail;
 mod official_account;
 pub mod operator;
+mod pipeline;
 mod profile;
 mod provider_orders;
 mod qr_login;
+mod rate_limits;
+mod refund_charge;
+mod remembered_balances;
 mod secret;
 mod session;
 mod settle;
 mod sign_in;
 mod system;
+mod tariffs;
+mod usage;
+mod verify;
 mod wechat_pay_notification;
 
 use std::sync::Arc;
@@ -38,26 +48,38 @@ use jifen_wechat::official::OfficialAccount;
 use jifen_wechat::pay::Pay;
 use tokio::sync::Notify;
 
+use pipeline::Pipeline;
+
 pub use access_tokens::SharedTokens;
 pub use alipay_notification::AlipayAnswer;
-pub use api_keys::CreatedKey;
+pub use api_keys::{Change, CreatedKey, KeyChange, NewKey, RotatedKey};
 pub use audit::AuditReport;
 pub use buy::WechatOrder;
-pub use charge::{ChargeRequest, Charged, charge_id};
+pub use call::{ChargeRequest, Cost};
+pub use charge::{BATCH_MAX, Charged, charge_id};
 pub use check_payment::PaymentStatus;
 pub use doctor::{Diagnosis, Health};
 pub use environment::{Environment, ProviderEnvironment, SystemEnvironment};
-pub use error::{Error, Language, Result, Text};
+pub use error::{Error, Language, Limit, Result, Text};
 pub use history::{Page, Paging};
+pub use hold::{Ended, Held};
 pub use mail::Mailer;
 pub use official_account::{PushAnswer, PushQuery};
+pub use pipeline::{Distribution, PipelineCounts, PipelineSettings};
 pub use profile::Profile;
 pub use qr_login::{CheckedLogin, QrTicket};
+pub use rate_limits::{Limited, RateState, Rates};
+pub use refund_charge::RefundedCharge;
 pub use session::IssuedToken;
 pub use sign_in::{EncryptedProfile, SignedIn};
+pub use tariffs::Priced;
+pub use usage::{Balance, Grouping};
+pub use verify::{KnownKey, Question, Refusal, Verified};
 pub use wechat_pay_notification::WechatPayAnswer;
 
-pub use jifen_store::{Consumption, Maintenance, Notice, PaymentIncident, ServiceCredential};
+pub use jifen_store::{
+    Consumption, Expiring, Maintenance, Notice, PaymentIncident, ServiceCredential, UsageLine,
+};
 
 /// What the mall is told by its configuration.
 #[derive(Clone, Debug)]
@@ -80,6 +102,10 @@ pub struct Settings {
     pub alipay_seller_id: Option<String>,
     /// Where Alipay sends the buyer's browser after paying.
     pub alipay_return_url: Option<String>,
+    /// Days for which points of an expired lot are good again when they are refunded, 1 to 36,500.
+    pub refund_grace_days: i64,
+    /// How much the charge pipeline does at once.
+    pub pipeline: PipelineSettings,
     /// Whether `create_pay_order` asks for the session of the user it names.
     pub alipay_require_login: bool,
 }
@@ -110,6 +136,13 @@ pub struct Parts {
     mailer: Mailer,
     hasher: secret::Hasher,
     maintenance_cache: system::MaintenanceCache,
+    tariff_cache: tariffs::TariffCache,
+    api_keys: key_cache::SecretCache<jifen_domain::key::ApiKey>,
+    credentials: key_cache::SecretCache<ServiceCredential>,
+    rate_limits: rate_limits::RateLimits,
+    noted_uses: call::NotedUses,
+    remembered_balances: remembered_balances::RememberedBalances,
+    pipeline: Pipeline,
     job_added: Notify,
 }
 
@@ -131,6 +164,7 @@ impl App {
         providers: Providers,
         mailer: Mailer,
     ) -> Self {
+        let pipeline = Pipeline::new(store.clone(), Arc::clone(&environment), settings.pipeline);
         Self(Arc::new(Parts {
             store,
             environment,
@@ -139,6 +173,13 @@ impl App {
             mailer,
             hasher: secret::Hasher::new(server_secret),
             maintenance_cache: system::MaintenanceCache::default(),
+            tariff_cache: tariffs::TariffCache::default(),
+            api_keys: key_cache::SecretCache::of_api_keys(),
+            credentials: key_cache::SecretCache::of_credentials(),
+            rate_limits: rate_limits::RateLimits::default(),
+            noted_uses: call::NotedUses::default(),
+            remembered_balances: remembered_balances::RememberedBalances::default(),
+            pipeline,
             job_added: Notify::new(),
         }))
     }
@@ -156,6 +197,11 @@ impl App {
     /// What the configuration says.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// What the charge pipeline has done since the start, and what waits in it.
+    pub fn pipeline_counts(&self) -> PipelineCounts {
+        self.pipeline.counts()
     }
 
     /// The database, for health checks.

@@ -1,6 +1,7 @@
 //! What the operator does from the command line.
 
 use jifen_domain::catalogue::Package;
+use jifen_domain::key::{RateLimit, Scopes};
 use jifen_domain::ledger::{Grant, LotSource, Refused};
 use jifen_domain::order::{Order, OrderState};
 use jifen_domain::user::User;
@@ -138,17 +139,34 @@ impl App {
         Ok(ended)
     }
 
-    /// Makes a service credential. Its secret is told here and never again.
+    /// Makes a service credential that may do everything, as often as it likes. Its secret is told here and never again.
     pub async fn create_service_credential(
         &self,
         name: &str,
     ) -> Result<(ServiceCredential, String)> {
+        self.create_limited_credential(name, Scopes::all(), None)
+            .await
+    }
+
+    /// Makes a service credential. Its secret is told here and never again.
+    pub async fn create_limited_credential(
+        &self,
+        name: &str,
+        scopes: Scopes,
+        rate: Option<RateLimit>,
+    ) -> Result<(ServiceCredential, String)> {
         let name =
             text::line(name, TEXT_CHARS_MAX).map_err(|error| Error::from_text("name", error))?;
+        if scopes.is_empty() {
+            let text = Text::new("至少需要一项", "must have at least one");
+            return Err(Error::invalid("scopes", text));
+        }
         let secret = random_key(SERVICE_CREDENTIAL_PREFIX, &*self.environment);
         let credential = ServiceCredential {
             id: random_id(&*self.environment),
             name: name.to_owned(),
+            scopes,
+            rate,
             created_at: self.now(),
             revoked_at: None,
         };
@@ -168,6 +186,8 @@ impl App {
     /// Refuses a service credential from now on.
     pub async fn revoke_service_credential(&self, id: &str) -> Result<()> {
         let mut tx = self.store.begin().await?;
+        let hash = tx.service_credential_hash(id).await?;
+        let _forget = self.changes_secrets(&mut tx, hash.as_slice());
         if !tx.revoke_service_credential(id, self.now()).await? {
             let text = Text::new(
                 "没有这个凭证，或已吊销",
@@ -316,12 +336,13 @@ impl App {
             title: reason.to_owned(),
         };
         account.grant(grant, now).map_err(|refused| match refused {
-            Refused::OutOfRange | Refused::Insufficient { .. } => range(),
+            Refused::OutOfRange => range(),
+            other => Error::internal(other.to_string()),
         })?;
         tx.append_journal(&account).await?;
         tx.commit().await?;
         tracing::info!(%user, points = points.get(), reason, "points given by the operator");
-        Ok(account.available(now))
+        Ok(account.available(now).unwrap_or_default())
     }
 }
 

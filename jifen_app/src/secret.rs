@@ -6,8 +6,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::environment::Environment;
 
-/// Prefix of every API key.
+/// Prefix of every API key that spends real points.
 pub(crate) const API_KEY_PREFIX: &str = "jf_live_";
+/// Prefix of every API key that spends play points.
+pub(crate) const TEST_KEY_PREFIX: &str = "jf_test_";
+/// What an API key can begin with.
+pub(crate) const API_KEY_PREFIXES: [&str; 2] = [API_KEY_PREFIX, TEST_KEY_PREFIX];
 /// Prefix of every service credential.
 pub(crate) const SERVICE_CREDENTIAL_PREFIX: &str = "sk_";
 
@@ -43,6 +47,11 @@ impl Hasher {
 
     /// The keyed hash under which a secret is stored and looked up.
     pub(crate) fn hash(&self, purpose: Purpose, secret: &str) -> Vec<u8> {
+        self.digest(purpose, secret).to_vec()
+    }
+
+    /// The same, in place.
+    pub(crate) fn digest(&self, purpose: Purpose, secret: &str) -> [u8; 32] {
         let label = match purpose {
             Purpose::Session => "session\0",
             Purpose::ApiKey => "api key\0",
@@ -53,7 +62,10 @@ impl Hasher {
         let mut context = hmac::Context::with_key(&self.0);
         context.update(label.as_bytes());
         context.update(secret.as_bytes());
-        context.sign().as_ref().to_vec()
+        let mut digest = [0; 32];
+        // HMAC-SHA256 has as many bytes.
+        digest.copy_from_slice(context.sign().as_ref());
+        digest
     }
 }
 
@@ -107,6 +119,14 @@ pub(crate) fn is_well_formed(prefix: &str, key: &str) -> bool {
             .is_some_and(|(start, end)| checksum(start) == end)
 }
 
+/// The last four characters before the checksum, by which an owner knows a key again. They leave more than 142 bits unknown.
+pub(crate) fn hint(key: &str) -> Option<String> {
+    const HINT_CHARS: usize = 4;
+    let end = key.len().checked_sub(CHECKSUM_CHARS)?;
+    let start = end.checked_sub(HINT_CHARS)?;
+    key.get(start..end).map(str::to_owned)
+}
+
 fn checksum(text: &str) -> String {
     let mut rest = crc32fast::hash(text.as_bytes()) as usize;
     let mut digits = [b'0'; CHECKSUM_CHARS];
@@ -139,6 +159,13 @@ mod tests {
         for bad in ["", "jf_live_", "jf_live_短", &key[1..], &format!("{key}0")] {
             assert!(!is_well_formed(API_KEY_PREFIX, bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_hint_is_what_stands_before_the_checksum() {
+        let key = random_key(TEST_KEY_PREFIX, &SystemEnvironment);
+        assert_eq!(hint(&key).as_deref(), Some(&key[32..36]));
+        assert_eq!(hint("short"), None);
     }
 
     #[test]

@@ -31,9 +31,21 @@ impl fmt::Display for UserId {
     }
 }
 
-/// The ledger account of a user; it has the user's number.
+/// A ledger account. A user's has the user's number; that of the user's test keys has it negated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccountId(pub i64);
+
+impl AccountId {
+    /// The account of a user's test keys, whose points are worth nothing.
+    pub fn of_tests(user: UserId) -> Self {
+        Self(-user.0)
+    }
+
+    /// Whose it is.
+    pub fn user(self) -> UserId {
+        UserId(self.0.saturating_abs())
+    }
+}
 
 impl From<UserId> for AccountId {
     fn from(user: UserId) -> Self {

@@ -8,6 +8,7 @@ pub mod ledger;
 pub mod money;
 pub mod order;
 pub mod session;
+pub mod tariff;
 pub mod text;
 pub mod time;
 pub mod user;

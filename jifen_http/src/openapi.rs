@@ -31,6 +31,7 @@ pub(crate) fn base() -> OpenApi {
         ("login", "微信扫码登录 · Logging in on the web"),
         ("alipay", "支付宝支付 · Paying on the web"),
         ("metering", "计量扣费 · Charging API keys"),
+        ("holder", "API Key 持有人 · With an API key itself"),
         ("callbacks", "平台回调 · Called by WeChat and Alipay"),
         ("service", "运维 · For those who run the mall"),
     ];
@@ -51,6 +52,10 @@ pub(crate) fn base() -> OpenApi {
         .security_scheme(
             "service",
             bearer("服务凭证 sk_… · A service credential of the operator's gateways"),
+        )
+        .security_scheme(
+            "api_key",
+            bearer("API Key jf_live_… 或 jf_test_… · The API key itself"),
         )
         .security_scheme("cookie", SecurityScheme::ApiKey(cookie))
         .build();
@@ -85,7 +90,13 @@ pub(crate) fn complete(api: &mut OpenApi) {
     schemas.insert(Problem::name().into_owned(), Problem::schema());
     for (path, item) in &mut api.paths.paths {
         let group = Group::of(path);
-        for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+        let operations = [
+            &mut item.get,
+            &mut item.post,
+            &mut item.patch,
+            &mut item.delete,
+        ];
+        for operation in operations.into_iter().flatten() {
             for (status, description) in general_refusals(group, operation) {
                 let refusal = || RefOr::T(refusal(group, description));
                 operation

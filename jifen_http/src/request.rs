@@ -6,3 +6,4 @@ pub(crate) mod cookies;
 pub(crate) mod fields;
 pub(crate) mod language;
 pub(crate) mod query;
+pub(crate) mod rates;

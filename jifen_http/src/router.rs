@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::get;
-use http::header::{ACCEPT_LANGUAGE, RETRY_AFTER};
+use axum::routing::{any, get};
+use http::header::{ACCEPT_LANGUAGE, LOCATION, RETRY_AFTER};
 use http::{HeaderName, Method};
 use jifen_app::App;
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
@@ -13,13 +13,16 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::UtoipaMethodRouter;
 use utoipa_axum::routes;
 
+use crate::api_keys::{collection, one, rotate};
 use crate::callbacks::{wechat_pay, weixin_portal};
 use crate::config::{Cors, HttpConfig};
 use crate::envelope::{Failure, render};
 use crate::exchange::{Observer, Places, RequestIds, X_REQUEST_ID, observe, protect};
+use crate::holder::{balance, usage};
 use crate::mall::{self, api_keys, auth, points, system, user};
-use crate::metering::charges;
+use crate::metering::{authorize, batch, charges, holds, refunds, verify};
 use crate::pay::{alipay, login};
+use crate::request::rates::{RATE_LIMIT, RATE_LIMIT_POLICY};
 use crate::service::{docs, health, landing, metrics};
 use crate::web::Web;
 
@@ -54,6 +57,15 @@ fn mall_urls() -> Urls {
             "/api/v1/api-keys/update-status",
             routes!(api_keys::update_status),
         )
+        .at(
+            "/api/v2/api-keys",
+            routes!(collection::list, collection::create),
+        )
+        .at(
+            "/api/v2/api-keys/{id}",
+            routes!(one::get, one::change, one::delete),
+        )
+        .at("/api/v2/api-keys/{id}/rotate", routes!(rotate::rotate))
 }
 
 /// URLs that stay open.
@@ -76,7 +88,22 @@ fn open_urls() -> Urls {
             routes!(weixin_portal::verify, weixin_portal::receive),
         )
         .at("/api/v1/wechat-pay/notify", routes!(wechat_pay::notify))
+        .at("/api/v2/metering/verify", routes!(verify::verify))
         .at("/api/v2/metering/charges", routes!(charges::charge))
+        .at("/api/v2/metering/charges/batch", routes!(batch::charge))
+        .at("/api/v2/metering/holds", routes!(holds::hold))
+        .at(
+            "/api/v2/metering/holds/{id}/capture",
+            routes!(holds::capture),
+        )
+        .at("/api/v2/metering/holds/{id}/extend", routes!(holds::extend))
+        .at(
+            "/api/v2/metering/holds/{id}/release",
+            routes!(holds::release),
+        )
+        .at("/api/v2/metering/refunds", routes!(refunds::refund))
+        .at("/api/v2/balance", routes!(balance::balance))
+        .at("/api/v2/usage", routes!(usage::usage))
 }
 
 /// URLs for who looks after the server.
@@ -85,6 +112,17 @@ fn service_urls() -> Urls {
         .at("/healthz", routes!(health::alive))
         .at("/readyz", routes!(health::ready))
         .at("/metrics", routes!(metrics::scrape))
+}
+
+/// Asked by proxies about calls of every method, so that the description of one operation would not do.
+fn gateway_urls() -> Router<Web> {
+    Router::new()
+        .route("/api/v2/metering/authorize", any(authorize::authorize))
+        .route("/api/v2/metering/authorize/", any(authorize::authorize))
+        .route(
+            "/api/v2/metering/authorize/{*path}",
+            any(authorize::authorize),
+        )
 }
 
 /// Pages.
@@ -100,6 +138,12 @@ fn pages() -> Router<Web> {
 
 /// The mall, ready to be served.
 pub fn router(app: App, config: &HttpConfig) -> Router {
+    router_with(app, config, Router::new())
+}
+
+/// The mall with more routes behind the same middleware: what a benchmark compares it with.
+#[doc(hidden)]
+pub fn router_with(app: App, config: &HttpConfig, more: Router) -> Router {
     let ids = Arc::new(RequestIds::new(app.random_id()));
     let web = Web::new(app, config);
     let places = Places::new(config.concurrency_max, config.request_timeout);
@@ -116,12 +160,19 @@ pub fn router(app: App, config: &HttpConfig) -> Router {
         .merge(open_urls().router)
         .merge(service_urls().router)
         .merge(pages())
+        .merge(more.with_state(()))
         .fallback(async || Failure::NoSuchPath)
         .method_not_allowed_fallback(async || Failure::MethodNotAllowed)
         // The last layer is the outermost.
-        .layer(from_fn_with_state(places, protect))
+        .layer(from_fn_with_state(places.clone(), protect))
         .layer(from_fn_with_state(web.clone(), render))
         .layer(cors(&config.cors))
+        // Outside of CORS, which answers every OPTIONS with 200 itself: a gateway would let the call pass.
+        .merge(
+            gateway_urls()
+                .layer(from_fn_with_state(places, protect))
+                .layer(from_fn_with_state(web.clone(), render)),
+        )
         .layer(from_fn_with_state(observer, observe))
         .with_state(web)
 }
@@ -139,12 +190,15 @@ pub fn openapi() -> OpenApi {
 fn cors(cors: &Cors) -> CorsLayer {
     const PREFLIGHT_SECONDS: u64 = 86_400;
     let layer = CorsLayer::new()
-        .allow_methods([Method::GET, Method::POST])
+        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
         // `*` would not cover `Authorization`.
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers([
             X_REQUEST_ID,
             RETRY_AFTER,
+            LOCATION,
+            RATE_LIMIT,
+            RATE_LIMIT_POLICY,
             HeaderName::from_static("idempotency-hit"),
         ])
         .vary([http::header::ORIGIN, ACCEPT_LANGUAGE])

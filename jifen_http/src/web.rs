@@ -51,7 +51,7 @@ impl Web {
         Self(Arc::new(Parts {
             secure_cookies: config.secure_cookies || base_url.starts_with("https://"),
             config: config.clone(),
-            metrics: Metrics::new(),
+            metrics: Metrics::new(app.clone()),
             trusted_origins,
             app,
         }))

@@ -9,18 +9,23 @@ mod job;
 mod ledger;
 mod official_account;
 mod order;
+mod service_credential;
 mod session;
 mod system;
+mod tariff;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod user;
 
-pub use api_key::ServiceCredential;
-pub use audit::{Audited, Finding};
-pub use engine::{Engine, Error, Result, Store, StoreConfig, Tx};
+pub use api_key::{KeyOfSecret, KeySpending};
+pub use audit::{AuditObserver, AuditProgress, AuditScope, Audited, Finding};
+pub use engine::{Change, Engine, Error, Result, Store, StoreConfig, Tx};
 pub use job::{FailedJob, Job};
-pub use ledger::{ChargeRecord, Consumption, Holdings};
+pub use ledger::{
+    Consumption, Expiring, Holdings, LockedAccount, Recorded, StoredCharge, UsageLine,
+};
 pub use official_account::{QrLogin, StoredToken};
 pub use order::PaymentIncident;
+pub use service_credential::ServiceCredential;
 pub use system::{Maintenance, Notice};
 pub use user::{EmailConfirmation, UserSummary};

@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, NoTls};
 
-use crate::engine::{Engine, Store, StoreConfig, schema_fingerprint};
+use crate::engine::{Engine, Store, StoreConfig, schema_fingerprint, statement_for_one_row};
 
 /// Names the server: the URL of a superuser on a server nobody else needs, reached without TLS.
 const SERVER_VARIABLE: &str = "JIFEN_TEST_POSTGRES_URL";
@@ -44,6 +44,17 @@ pub async fn bare(engine: Engine) -> TestStore {
     create(engine, false).await
 }
 
+/// A database with the first so many migrations, as an older version left it; removed when dropped.
+///
+/// # Panics
+/// As [`fresh`] does.
+pub async fn at_version(engine: Engine, migrations: usize) -> TestStore {
+    let test_store = create(engine, false).await;
+    let applied = test_store.store.migrate_first(migrations).await;
+    assert_eq!(applied.expect("the schema is sound").len(), migrations);
+    test_store
+}
+
 /// A [`Store`] that takes its database with it.
 #[derive(Debug)]
 pub struct TestStore {
@@ -70,7 +81,91 @@ impl TestStore {
     /// # Panics
     /// When the database refuses it.
     pub async fn raw(&self, sql: &str) -> u64 {
-        let changed = match &self.config {
+        let changed = self.try_raw(sql).await;
+        changed.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// Runs statements that the schema would refuse: no check and no reference is in force, from now on or, on SQLite, for
+    /// these statements.
+    ///
+    /// # Panics
+    /// When the database refuses them all the same.
+    pub async fn without_constraints(&self, sql: &str) {
+        match &self.config {
+            StoreConfig::Sqlite { path } => {
+                let off = "PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON;";
+                rusqlite::Connection::open(path)
+                    .and_then(|connection| connection.execute_batch(&format!("{off} {sql}")))
+                    .unwrap_or_else(|error| panic!("{sql}: {error}"));
+            }
+            StoreConfig::Postgres { url, .. } => {
+                let off = "SET session_replication_role = replica; \
+                    DO $$ DECLARE c record; BEGIN FOR c IN SELECT conrelid::regclass AS t, conname FROM pg_constraint \
+                    WHERE contype = 'c' AND connamespace = 'public'::regnamespace \
+                    LOOP EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', c.t, c.conname); END LOOP; END $$;";
+                let client = connect(url.expose_secret()).await;
+                run(&client, &format!("{off} {sql}")).await;
+            }
+        }
+    }
+
+    /// What the schema consists of: `column TABLE.COLUMN`, `index NAME`, `constraint NAME`, without what the database names
+    /// itself.
+    ///
+    /// # Panics
+    /// When the database cannot be asked.
+    pub async fn schema(&self) -> std::collections::BTreeSet<String> {
+        let names: Vec<String> = match &self.config {
+            StoreConfig::Sqlite { path } => {
+                let connection = rusqlite::Connection::open(path).expect("the file opens");
+                let list = |sql: &str| -> Vec<String> {
+                    let mut statement = connection.prepare(sql).expect("the schema is there");
+                    let rows = statement.query_map([], |row| row.get(0));
+                    rows.and_then(Iterator::collect).expect("names are texts")
+                };
+                let mut names = list(
+                    "SELECT 'column ' || m.name || '.' || p.name FROM sqlite_schema m JOIN pragma_table_info(m.name) p \
+                     WHERE m.type = 'table' UNION ALL SELECT 'index ' || name FROM sqlite_schema \
+                     WHERE type = 'index' AND name NOT LIKE 'sqlite_autoindex%'",
+                );
+                for table in list("SELECT sql FROM sqlite_schema WHERE type = 'table'") {
+                    let mut words = table
+                        .split([' ', '\n', '('])
+                        .filter(|word| !word.is_empty());
+                    while let Some(word) = words.next() {
+                        if word == "CONSTRAINT" {
+                            names.extend(words.next().map(|name| format!("constraint {name}")));
+                        }
+                    }
+                }
+                names
+            }
+            StoreConfig::Postgres { url, .. } => {
+                let client = connect(url.expose_secret()).await;
+                let rows = client.query(
+                    "SELECT 'column ' || table_name || '.' || column_name FROM information_schema.columns \
+                     WHERE table_schema = current_schema() UNION ALL \
+                     SELECT 'constraint ' || conname FROM pg_constraint c JOIN pg_namespace n ON n.oid = c.connamespace \
+                     WHERE c.contype = 'c' AND n.nspname = current_schema() UNION ALL \
+                     SELECT 'index ' || i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid \
+                     JOIN pg_namespace n ON n.oid = i.relnamespace LEFT JOIN pg_constraint c ON c.conindid = i.oid \
+                     WHERE n.nspname = current_schema() AND c.oid IS NULL",
+                    &[],
+                );
+                let rows = rows.await.expect("the schema is there");
+                rows.iter().map(|row| row.get(0)).collect()
+            }
+        };
+        names.into_iter().collect()
+    }
+
+    /// Runs a statement the database may refuse: what it says then, the constraint's name included.
+    pub async fn raw_error(&self, sql: &str) -> Option<String> {
+        self.try_raw(sql).await.err()
+    }
+
+    async fn try_raw(&self, sql: &str) -> Result<u64, String> {
+        match &self.config {
             StoreConfig::Sqlite { path } => rusqlite::Connection::open(path)
                 .and_then(|connection| connection.execute(sql, []))
                 .map(|changed| u64::try_from(changed).unwrap_or(u64::MAX))
@@ -80,8 +175,7 @@ impl TestStore {
                 .execute(sql, &[])
                 .await
                 .map_err(|error| format!("{error:?}")),
-        };
-        changed.unwrap_or_else(|error| panic!("{sql}: {error}"))
+        }
     }
 
     /// Prepares statements without running them; returns those the database refuses, with its reasons.
@@ -94,7 +188,7 @@ impl TestStore {
             StoreConfig::Sqlite { path } => {
                 let connection = rusqlite::Connection::open(path).expect("the file opens");
                 for sql in statements {
-                    if let Err(error) = connection.prepare(sql) {
+                    if let Err(error) = connection.prepare(&statement_for_one_row(sql)) {
                         refused.push((sql.as_str(), error.to_string()));
                     }
                 }
@@ -102,7 +196,7 @@ impl TestStore {
             StoreConfig::Postgres { url, .. } => {
                 let client = connect(url.expose_secret()).await;
                 for sql in statements {
-                    if let Err(error) = client.prepare(sql).await {
+                    if let Err(error) = client.prepare(&statement_for_one_row(sql)).await {
                         refused.push((sql.as_str(), format!("{error:?}")));
                     }
                 }

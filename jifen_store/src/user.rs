@@ -59,7 +59,8 @@ impl Tx {
             )
             .await?;
         if inserted == 1 {
-            self.insert_account(AccountId::from(user.id)).await?;
+            self.insert_account(AccountId::from(user.id), user.id)
+                .await?;
         }
         Ok(inserted == 1)
     }
@@ -100,8 +101,9 @@ impl Tx {
     ) -> Result<Option<(User, Holdings)>> {
         self.fetch_optional(
             "SELECT u.id, u.nickname, u.avatar_url, u.unionid, u.phone, u.email, u.created_at, \
-             CAST(COALESCE(SUM(l.remaining), 0) AS BIGINT), MIN(l.expires_at) \
-             FROM users a JOIN users u ON u.id = COALESCE(a.merged_into, a.id) LEFT JOIN lots l \
+             CAST(COALESCE(SUM(CASE WHEN l.number = b.front_lot THEN b.front_remaining - b.front_held \
+             ELSE l.remaining - l.held END), 0) AS BIGINT), MIN(l.expires_at) \
+             FROM users a JOIN users u ON u.id = COALESCE(a.merged_into, a.id) JOIN accounts b ON b.id = u.id LEFT JOIN lots l \
              ON l.account_id = u.id AND l.remaining > 0 AND (l.expires_at IS NULL OR l.expires_at > $1) \
              WHERE a.id = $2 GROUP BY u.id",
             &[now.micros().into(), id.0.into()],
@@ -226,13 +228,13 @@ impl Tx {
             "UPDATE orders SET user_id = $1 WHERE user_id = $2",
             "UPDATE identities SET user_id = $1 WHERE user_id = $2",
             "UPDATE sessions SET user_id = $1 WHERE user_id = $2",
-            "UPDATE api_keys SET user_id = $1 WHERE user_id = $2",
             "UPDATE qr_logins SET user_id = $1 WHERE user_id = $2",
             "UPDATE users SET merged_into = $1, unionid = NULL WHERE merged_into = $2 OR id = $2",
         ] {
             self.execute(statement, &[older.0.into(), younger.0.into()])
                 .await?;
         }
+        self.redirect_api_keys(younger, older).await?;
         self.execute(
             "DELETE FROM email_confirmations WHERE user_id = $1",
             &[younger.0.into()],

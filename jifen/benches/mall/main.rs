@@ -14,8 +14,10 @@
 )]
 
 mod load;
+#[path = "../shared/process.rs"]
 mod process;
 
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,14 +49,14 @@ fn main() {
 async fn bench() {
     let folder = process::Folder::new("jifen-bench");
     let sandbox = start_sandbox().await;
-    let mut mall = Mall::start(&folder, sandbox).await;
+    let mut mall = Mall::start(serve(&folder, sandbox)).await;
     eprintln!("logging {USERS} users in …");
     let tokens = log_everyone_in(&mall, sandbox).await;
     let memory_megabytes = mall.memory_bytes() / 1_000_000;
     mall.stop().await;
 
     let started = Instant::now();
-    mall = Mall::start(&folder, sandbox).await;
+    mall = Mall::start(serve(&folder, sandbox)).await;
     let start_millis = started.elapsed().as_millis();
     let ticket = scanned_ticket(&mall, sandbox).await;
     let signature = raw_signature_micros(sandbox);
@@ -102,6 +104,16 @@ async fn bench() {
         "- From start to the first answer on a database of {USERS} users: {start_millis} ms (aim: under 100)."
     );
     println!("- Memory after {USERS} logins: {memory_megabytes} MB resident (aim: under 60).");
+}
+
+/// The mall on the database in `folder`.
+fn serve(folder: &process::Folder, sandbox: std::net::SocketAddr) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jifen"));
+    command
+        .env("JIFEN__DATABASE__URL", folder.0.join("bench.db"))
+        .env("JIFEN__SANDBOX__MODE", "outside")
+        .env("JIFEN__SANDBOX__LISTEN", sandbox.to_string());
+    command
 }
 
 fn row(measured: &Measured, empty: &Measured) -> String {

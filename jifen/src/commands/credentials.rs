@@ -3,6 +3,7 @@
 use clap::Subcommand;
 use jifen_app::{App, ServiceCredential};
 use jifen_domain::Time;
+use jifen_domain::key::{RateLimit, Scope, Scopes};
 use serde::Serialize;
 use serde_json::json;
 
@@ -17,6 +18,12 @@ pub(super) enum Command {
     Create {
         /// Which gateway it is for.
         name: String,
+        /// What it may do.
+        #[arg(long, value_name = "SCOPES", default_value = "verify,charge,hold,refund", value_parser = read_scopes)]
+        scopes: Scopes,
+        /// Requests in so many seconds, like 100/1; no limit when it is left out.
+        #[arg(long, value_name = "REQUESTS/SECONDS", value_parser = read_rate)]
+        rate: Option<RateLimit>,
     },
     /// Refuse one from now on.
     Revoke {
@@ -29,17 +36,21 @@ pub(super) enum Command {
 struct Line {
     id: String,
     name: String,
+    scopes: Vec<&'static str>,
+    rate: Option<String>,
     created_at: String,
     revoked_at: Option<String>,
 }
 
 impl Row for Line {
-    const HEAD: &'static [&'static str] = &["ID", "NAME", "CREATED", "REVOKED"];
+    const HEAD: &'static [&'static str] = &["ID", "NAME", "SCOPES", "RATE", "CREATED", "REVOKED"];
 
     fn cells(&self) -> Vec<String> {
         vec![
             self.id.clone(),
             self.name.clone(),
+            self.scopes.join(","),
+            self.rate.clone().unwrap_or_default(),
             self.created_at.clone(),
             self.revoked_at.clone().unwrap_or_default(),
         ]
@@ -51,6 +62,10 @@ impl From<ServiceCredential> for Line {
         Self {
             id: credential.id,
             name: credential.name,
+            scopes: credential.scopes.iter().map(Scope::as_str).collect(),
+            rate: credential
+                .rate
+                .map(|rate| format!("{}/{}", rate.requests(), rate.seconds())),
             created_at: credential.created_at.to_rfc3339(),
             revoked_at: credential.revoked_at.map(Time::to_rfc3339),
         }
@@ -68,8 +83,8 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> anyhow::
                 .collect();
             output.list(&lines)
         }
-        Command::Create { name } => {
-            let (credential, secret) = app.create_service_credential(&name).await?;
+        Command::Create { name, scopes, rate } => {
+            let (credential, secret) = app.create_limited_credential(&name, scopes, rate).await?;
             let sentence = format!(
                 "{secret}  (id {}; the secret is not shown again)",
                 credential.id
@@ -84,4 +99,29 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> anyhow::
             output.done("revoked", &json!({ "revoked": id }))
         }
     }
+}
+
+/// `verify,charge`
+fn read_scopes(text: &str) -> Result<Scopes, String> {
+    Scopes::parse(&text.replace(',', " "))
+        .filter(|scopes| !scopes.is_empty())
+        .ok_or_else(|| {
+            let words = Scope::ALL.map(Scope::as_str).join(",");
+            format!("write one or more of {words} with commas between them")
+        })
+}
+
+/// `100/1`
+fn read_rate(text: &str) -> Result<RateLimit, String> {
+    text.split_once('/')
+        .and_then(|(requests, seconds)| {
+            RateLimit::new(requests.parse().ok()?, seconds.parse().ok()?)
+        })
+        .ok_or_else(|| {
+            format!(
+                "write requests and seconds, like 100/1: at most {} in {}",
+                RateLimit::REQUESTS_MAX,
+                RateLimit::SECONDS_MAX
+            )
+        })
 }

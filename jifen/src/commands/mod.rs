@@ -19,6 +19,7 @@ mod output;
 mod packages;
 mod sandbox;
 mod serve;
+mod tariffs;
 mod users;
 
 use std::path::PathBuf;
@@ -64,13 +65,18 @@ enum Command {
         command: check_config::Command,
     },
     /// Recompute the whole ledger and name every difference. Exits 1 when there is one.
-    Audit,
+    Audit(audit::Arguments),
     /// Call every configured provider and say what is wrong. Exits 1 when something is.
     Doctor,
     /// Packages of points on sale.
     Packages {
         #[command(subcommand)]
         command: packages::Command,
+    },
+    /// What calls of your API cost.
+    Tariffs {
+        #[command(subcommand)]
+        command: tariffs::Command,
     },
     /// Notices shown to everyone.
     Notices {
@@ -167,9 +173,10 @@ async fn operate(
                 &serde_json::json!({ "up_to_date": database }),
             )?;
         }
-        Command::Audit => return audit::run(app, output).await,
+        Command::Audit(arguments) => return audit::run(arguments, app, output).await,
         Command::Doctor => return doctor::run(app, output).await,
         Command::Packages { command } => packages::run(command, app, output).await?,
+        Command::Tariffs { command } => tariffs::run(command, app, output).await?,
         Command::Notices { command } => notices::run(command, app, output).await?,
         Command::Maintenance { command } => maintenance::run(command, app, output).await?,
         Command::Credentials { command } => credentials::run(command, app, output).await?,

@@ -93,7 +93,7 @@ fn print_line(cells: Vec<String>, widths: &[usize]) {
 }
 
 /// Names come from users: a control character must not steer the operator's terminal.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect()

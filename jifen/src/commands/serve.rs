@@ -40,6 +40,8 @@ pub(crate) struct Mall {
     http: JoinHandle<()>,
     worker: JoinHandle<()>,
     sandbox: Option<JoinHandle<()>>,
+    /// Hears what other nodes change; ended with the mall.
+    following: Vec<JoinHandle<()>>,
 }
 
 impl Mall {
@@ -62,6 +64,7 @@ impl Mall {
             Some(listener) => Some(start_sandbox(&config, listener, stopped.clone())?),
             None => None,
         };
+        let following = follow_changes(&app);
         let worker = app.clone();
         let has_fresh_sandbox = sandbox.is_some();
         Ok(Self {
@@ -77,6 +80,7 @@ impl Mall {
             config,
             app,
             sandbox,
+            following,
             stop,
         })
     }
@@ -86,11 +90,23 @@ impl Mall {
         self.stop.send_replace(true);
         self.http.await.context("the HTTP server failed")?;
         self.worker.await.context("the worker failed")?;
+        for following in self.following {
+            following.abort();
+        }
         if let Some(sandbox) = self.sandbox {
             sandbox.await.context("the sandbox failed")?;
         }
         Ok(())
     }
+}
+
+/// Takes note of what other nodes change, so that what is remembered of it is forgotten.
+fn follow_changes(app: &App) -> Vec<JoinHandle<()>> {
+    vec![
+        tokio::spawn(app.follow_key_changes()),
+        tokio::spawn(app.follow_tariff_changes()),
+        app.store().listen(),
+    ]
 }
 
 /// Watches from now on for the wish that the process end, Ctrl-C or SIGTERM; the future resolves when it comes.

@@ -11,4 +11,5 @@ mod notices;
 mod orders;
 mod packages;
 mod shell;
+mod tariffs;
 mod users;

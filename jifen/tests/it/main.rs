@@ -7,16 +7,20 @@
     reason = "a story or a table of cases is told in one piece"
 )]
 
+mod api_keys;
 mod callbacks;
 mod certificates;
 mod commands;
 mod crash;
 mod foreign;
+mod gateways;
+mod holder;
 mod journeys;
 mod mail;
 mod mall;
 mod metering;
 mod money;
+mod nodes;
 mod pay;
 mod service;
 mod third_party_page;

@@ -123,13 +123,15 @@ impl World {
         self.store.raw(sql).await;
     }
 
-    /// Another node on the same database, with its own listener: returns its base URL.
+    /// Another node on the same database, with its own listener, that hears what others change: returns its base URL.
     pub(crate) async fn another_node(&self) -> String {
         let listener = listener().await;
         let address = listener.local_addr().unwrap();
         let store = Store::open(self.store.config()).await.unwrap();
         let environment: Arc<dyn Environment> = self.clock.clone();
         let app = instance::app(&self.config, environment, store).unwrap();
+        tokio::spawn(app.follow_key_changes());
+        app.store().listen();
         let http_config = jifen::commands::http_config(&self.config).unwrap();
         let router = jifen_http::router(app, &http_config);
         tokio::spawn(async move {
@@ -448,7 +450,12 @@ impl Request {
     }
 
     pub(crate) async fn send(self) -> Answer {
-        let response = self.0.send().await.unwrap();
+        self.try_send().await.unwrap()
+    }
+
+    /// The same, where perhaps nobody answers.
+    pub(crate) async fn try_send(self) -> reqwest::Result<Answer> {
+        let response = self.0.send().await?;
         let status = response.status().as_u16();
         let headers = response
             .headers()
@@ -460,14 +467,14 @@ impl Request {
                 )
             })
             .collect();
-        let text = response.text().await.unwrap();
+        let text = response.text().await?;
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Answer {
+        Ok(Answer {
             status,
             headers,
             text,
             body,
-        }
+        })
     }
 }
 

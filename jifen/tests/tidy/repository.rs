@@ -1,6 +1,5 @@
 //! What the house rules are told with: the files of the repository, read as text.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
@@ -33,7 +32,9 @@ pub(crate) struct File {
 
 impl File {
     pub(crate) fn is_test(&self) -> bool {
-        self.path.contains("/tests/") || self.path.ends_with("/tests.rs")
+        ["/tests/", "/tests.rs", "/simulation"]
+            .iter()
+            .any(|place| self.path.contains(place))
     }
 
     /// The lines before the tests, which stand last in a file.
@@ -229,41 +230,6 @@ pub(crate) fn routed_names(text: &str) -> Vec<String> {
     .filter(|name| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_'))
     .map(str::to_owned)
     .collect()
-}
-
-/// The tables, columns, constraints and indexes that a migration names.
-pub(crate) fn columns(sql: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    let mut table = String::new();
-    let mut depth = 0;
-    for line in sql
-        .lines()
-        .map(|line| line.split("--").next().unwrap_or_default().trim())
-    {
-        let words: Vec<&str> = line
-            .split([' ', '(', ',', ';'])
-            .filter(|word| !word.is_empty())
-            .collect();
-        match words[..] {
-            ["CREATE", "TABLE", name, ..] => name.clone_into(&mut table),
-            ["ALTER", "TABLE", name, "ADD", "COLUMN", column, ..] => {
-                found.insert(format!("column {name}.{column}"));
-            }
-            [column, ..] if depth == 1 && column.starts_with(|c: char| c.is_ascii_lowercase()) => {
-                found.insert(format!("column {table}.{column}"));
-            }
-            _ => {}
-        }
-        for pair in words
-            .windows(2)
-            .filter(|pair| ["CONSTRAINT", "INDEX", "TABLE"].contains(&pair[0]))
-        {
-            found.insert(format!("{} {}", pair[0], pair[1]));
-        }
-        depth += line.matches('(').count();
-        depth -= line.matches(')').count();
-    }
-    found
 }
 
 /// Whether a word of the line begins so.

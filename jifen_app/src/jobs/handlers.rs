@@ -1,8 +1,9 @@
 //! What each kind of job does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jifen_domain::AccountId;
+use jifen_domain::ledger::Refused;
 use jifen_domain::order::OrderState;
 use jifen_domain::session::REFRESH_WINDOW_SECONDS;
 use jifen_store::Job;
@@ -21,7 +22,7 @@ const QUERY_SECONDS: [i64; 6] = [30, 60, 120, 300, 600, 600];
 /// Seconds after closing at which the provider is asked once more.
 const LAST_QUERY_SECONDS: i64 = 600;
 /// Seconds between sweeps of expired points.
-const SWEEP_SECONDS: i64 = 60;
+const SWEEP_SECONDS: i64 = 10;
 /// Accounts swept at a time.
 const SWEEP_ACCOUNTS_MAX: i64 = 200;
 /// Seconds between purges.
@@ -119,11 +120,22 @@ impl App {
     }
 
     async fn sweep(&self, id: AccountId) -> Result<()> {
+        let now = self.now();
+        let refused = |refused: Refused| Error::internal(refused.to_string());
         let mut tx = self.store.begin().await?;
-        if let Some(mut account) = tx.lock_account(id).await? {
-            account.expire(self.now());
-            tx.append_journal(&account).await?;
+        let today = tx.user(id.user()).await?.map(|user| user.id.into());
+        let older = today.filter(|today| *today != id && id == AccountId::from(id.user()));
+        let ids: BTreeSet<AccountId> = older.into_iter().chain([id]).collect();
+        let ids: Vec<AccountId> = ids.into_iter().collect();
+        let mut accounts = tx.lock_accounts(&ids).await?;
+        tx.load_lots(&mut accounts).await?;
+        match accounts.as_mut_slice() {
+            [account] => account.expire(now).map_err(refused)?,
+            [one, other] if one.id() == id => one.merge_into(other, now).map_err(refused)?,
+            [one, other] => other.merge_into(one, now).map_err(refused)?,
+            _ => {}
         }
+        tx.append_journals(&accounts).await?;
         Ok(tx.commit().await?)
     }
 

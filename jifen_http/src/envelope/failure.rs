@@ -86,6 +86,10 @@ impl Failure {
             Self::Refused(Error::TooMany {
                 retry_after_seconds,
             }) => Some(*retry_after_seconds),
+            Self::Refused(Error::KeyRefused {
+                retry_after_seconds,
+                ..
+            }) => *retry_after_seconds,
             Self::Refused(Error::Maintenance { ends_at, .. }) => {
                 ends_at.map(|at| at.seconds().saturating_sub(now.seconds()).max(1))
             }

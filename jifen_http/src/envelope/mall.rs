@@ -3,7 +3,7 @@
 use axum::response::{IntoResponse, Response};
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderValue, StatusCode};
-use jifen_app::{Error, Language};
+use jifen_app::{Error, Language, Limit};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -89,7 +89,15 @@ pub(super) fn status(failure: &Failure) -> StatusCode {
             Error::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Error::Forbidden(_) => StatusCode::FORBIDDEN,
             Error::NotFound(_) => StatusCode::NOT_FOUND,
-            Error::Conflict(_) => StatusCode::CONFLICT,
+            Error::Conflict(_) | Error::Ended(_) => StatusCode::CONFLICT,
+            Error::KeyRefused { limit, .. } => match limit {
+                Limit::Unknown => StatusCode::UNPROCESSABLE_ENTITY,
+                Limit::Expired | Limit::Inactive | Limit::Ip | Limit::Scope => {
+                    StatusCode::FORBIDDEN
+                }
+                Limit::Rate => StatusCode::TOO_MANY_REQUESTS,
+                Limit::KeyCap => StatusCode::PAYMENT_REQUIRED,
+            },
             Error::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Error::Maintenance { .. } | Error::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
             Error::Provider { .. } | Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,

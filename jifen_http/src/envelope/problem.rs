@@ -3,7 +3,8 @@
 use axum::response::Response;
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderValue, StatusCode};
-use jifen_app::{Error, Language};
+use jifen_app::{Error, Language, Limit};
+use jifen_domain::Points;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -23,7 +24,7 @@ pub(crate) struct Problem {
     #[schema(example = 402)]
     status: u16,
     /// Stable, for programs: `invalid_request`, `unauthenticated`, `forbidden`, `insufficient_points`, `unknown_api_key`,
-    /// `api_key_not_usable`, `idempotency_key_reused`, `body_too_large`, `too_many_requests`, `maintenance`, `busy`,
+    /// `api_key_not_usable`, `key_cap_reached`, `unknown_route`, `hold_ended`, `idempotency_key_reused`, `body_too_large`, `too_many_requests`, `maintenance`, `busy`,
     /// `not_found`, `method_not_allowed`, `provider_failed`, `internal_error`.
     #[schema(example = "insufficient_points")]
     code: &'static str,
@@ -34,28 +35,19 @@ pub(crate) struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     field: Option<&'static str>,
-    /// Points that can be spent, of `insufficient_points` only.
+    /// Which limit refused an API key: `balance`, `key_cap`, `rate`, `expired`, `inactive`, `ip`, `scope`, `unknown`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "balance", nullable = false)]
+    limit: Option<&'static str>,
+    /// Points that can be spent, when an API key was refused that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = 3, nullable = false)]
     balance: Option<i64>,
 }
 
 pub(super) fn failed(failure: &Failure, language: Language) -> Response {
-    let (status, code) = status_and_code(failure);
-    let (field, balance) = match failure {
-        Failure::Refused(Error::Invalid { field, .. }) => (Some(*field), None),
-        Failure::Refused(Error::Insufficient { available }) => (None, Some(available.get())),
-        _ => (None, None),
-    };
-    let problem = Problem {
-        kind: format!("urn:jifen:problem:{code}"),
-        title: code.replace('_', " "),
-        status: status.as_u16(),
-        code,
-        detail: failure.text(language),
-        field,
-        balance,
-    };
+    let problem = Problem::of(failure, language);
+    let status = status_and_code(failure).0;
     let mut response = json(status, "application/problem+json", &problem);
     if status == StatusCode::UNAUTHORIZED {
         response
@@ -65,7 +57,34 @@ pub(super) fn failed(failure: &Failure, language: Language) -> Response {
     response
 }
 
-fn status_and_code(failure: &Failure) -> (StatusCode, &'static str) {
+impl Problem {
+    /// A failure in words and for programs.
+    pub(crate) fn of(failure: &Failure, language: Language) -> Self {
+        let (status, code) = status_and_code(failure);
+        let (field, limit, balance) = match failure {
+            Failure::Refused(Error::Invalid { field, .. }) => (Some(*field), None, None),
+            Failure::Refused(Error::Insufficient { available }) => {
+                (None, Some("balance"), Some(available.get()))
+            }
+            Failure::Refused(Error::KeyRefused { limit, balance, .. }) => {
+                (None, Some(limit.name()), balance.map(Points::get))
+            }
+            _ => (None, None, None),
+        };
+        Self {
+            kind: format!("urn:jifen:problem:{code}"),
+            title: code.replace('_', " "),
+            status: status.as_u16(),
+            code,
+            detail: failure.text(language),
+            field,
+            limit,
+            balance,
+        }
+    }
+}
+
+pub(crate) fn status_and_code(failure: &Failure) -> (StatusCode, &'static str) {
     let code = match failure {
         Failure::Refused(Error::Insufficient { .. }) => {
             return (StatusCode::PAYMENT_REQUIRED, "insufficient_points");
@@ -78,6 +97,14 @@ fn status_and_code(failure: &Failure) -> (StatusCode, &'static str) {
             Error::Unauthenticated(_) => "unauthenticated",
             Error::Forbidden(_) => "forbidden",
             Error::NotFound(_) => "not_found",
+            Error::Ended(_) => "hold_ended",
+            Error::KeyRefused { limit, .. } => match limit {
+                Limit::Unknown => "unknown_api_key",
+                Limit::Expired | Limit::Inactive | Limit::Ip | Limit::Scope => "api_key_not_usable",
+                Limit::Rate => "too_many_requests",
+                Limit::KeyCap => "key_cap_reached",
+            },
+            Error::Invalid { field: "route", .. } => "unknown_route",
             Error::TooMany { .. } => "too_many_requests",
             Error::Maintenance { .. } => "maintenance",
             Error::Busy(_) => "busy",

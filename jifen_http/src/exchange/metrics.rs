@@ -4,12 +4,17 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use http::Method;
+use jifen_app::App;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+
+mod pipeline;
+
+use pipeline::Pipeline;
 
 /// Upper bounds of the latency histogram, in seconds.
 const LATENCY_BUCKETS_SECONDS: [f64; 14] = [
@@ -43,7 +48,16 @@ pub(crate) struct JobCounts {
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    /// With what the pipeline of `app` counts.
+    pub(crate) fn new(app: App) -> Self {
+        let mut metrics = Self::without_pipeline();
+        metrics
+            .registry
+            .register_collector(Box::new(Pipeline(move || app.pipeline_counts())));
+        metrics
+    }
+
+    fn without_pipeline() -> Self {
         let metrics = Self {
             registry: Registry::with_prefix("jifen"),
             requests: Family::default(),
@@ -211,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_scrape_tells_what_was_counted() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::without_pipeline();
         let exchange = Exchange {
             verb: Verb::of(&Method::POST),
             route: "/a/b",

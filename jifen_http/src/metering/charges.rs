@@ -1,111 +1,50 @@
-//! `/api/v2/metering/charges`: charging an API key.
+//! `POST /api/v2/metering/charges`: charging an API key.
 
 use axum::extract::State;
 use axum::response::{AppendHeaders, IntoResponse as _, Response};
-use http::{HeaderMap, HeaderName, StatusCode};
-use jifen_app::{App, ChargeRequest, Charged, Error};
+use http::{HeaderMap, StatusCode};
+use jifen_app::{App, Charged};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::call::{IDEMPOTENCY_HIT, NewCall, idempotency_key};
 use crate::envelope::problem::Problem;
 use crate::envelope::{Failure, json};
-use crate::request::authority::ServiceKey;
+use crate::request::authority::{ChargeScope, ServiceKey};
 use crate::request::body::JsonBody;
-use crate::request::fields::{Fields, FromFields, missing};
-
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const IDEMPOTENCY_HIT: HeaderName = HeaderName::from_static("idempotency-hit");
+use crate::request::rates::rate_headers;
 
 /// Charge an API key · 对 API Key 扣费
 ///
-/// Exact, durable before it is answered, and made once for each `Idempotency-Key` of a service credential: the same request
-/// again gets the first answer, with `Idempotency-Hit: true`. A refused charge changes nothing and may be repeated.
+/// Exact, durable before it is answered, and made once for each `Idempotency-Key` of a service credential and holder: the same
+/// request again gets the first answer, with `Idempotency-Hit: true`. A refused charge changes nothing and may be repeated.
+/// Name the points, or the route and let the tariff set the price.
 #[utoipa::path(
     post, path = "", tag = "metering", operation_id = "charge", security(("service" = [])),
     params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters, different for every charge", example = "call-4711")),
-    request_body = NewCharge,
+    request_body = NewCall,
     responses(
         (status = 200, description = "Charged, now or by the same request before", body = Charge),
         (status = 401, description = "`unauthenticated`: unknown or revoked service credential", body = Problem, content_type = "application/problem+json"),
-        (status = 402, description = "`insufficient_points`, with the `balance`", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "`api_key_not_usable`: expired or switched off", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid_request` naming the field, `unknown_api_key`, `idempotency_key_reused`", body = Problem, content_type = "application/problem+json"),
+        (status = 402, description = "`insufficient_points` or `key_cap_reached`, with the `balance`", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "`api_key_not_usable`: see `limit`; `forbidden`: the credential lacks the scope `charge`", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid_request` naming the field, `unknown_api_key`, `unknown_route`, `idempotency_key_reused`", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "`too_many_requests`: the rate limit of the key or of the credential", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`busy` or `maintenance`: repeat with the same key", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn charge(
     State(app): State<App>,
-    ServiceKey(gateway): ServiceKey,
+    gateway: ServiceKey<ChargeScope>,
     headers: HeaderMap,
-    JsonBody(NewCharge(request)): JsonBody<NewCharge>,
+    JsonBody(NewCall(request)): JsonBody<NewCall>,
 ) -> Result<Response, Failure> {
-    let key = headers
-        .get(IDEMPOTENCY_KEY)
-        .ok_or(missing("Idempotency-Key"))?;
-    let charged = app
-        .charge(&gateway, key.to_str().unwrap_or_default(), &request)
-        .await
-        .map_err(named)?;
+    let key = idempotency_key(&headers)?;
+    let charged = app.charge(&gateway.credential, key, &request).await?;
     let hit = charged.is_replay.then_some((IDEMPOTENCY_HIT, "true"));
+    let rates = rate_headers(&charged.rates);
     let answer = json(StatusCode::OK, "application/json", &Charge::from(charged));
-    Ok((AppendHeaders(hit), answer).into_response())
-}
-
-/// Refusals of the key itself have codes of their own.
-fn named(error: Error) -> Failure {
-    match error {
-        Error::Invalid {
-            field: "apiKey", ..
-        } => Failure::Named {
-            code: "unknown_api_key",
-            error,
-        },
-        Error::Forbidden(_) => Failure::Named {
-            code: "api_key_not_usable",
-            error,
-        },
-        other => Failure::Refused(other),
-    }
-}
-
-/// Bytes of an API key; ours have 42.
-const API_KEY_BYTES_MAX: usize = 128;
-/// Bytes of title and description; the use case counts characters.
-const TEXT_BYTES_MAX: usize = 4 * 1024;
-
-/// What to charge for.
-#[derive(ToSchema)]
-#[schema(value_type = ChargeFields)]
-pub(crate) struct NewCharge(ChargeRequest);
-
-/// A charge to be made.
-#[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-#[expect(dead_code, reason = "describes the body, which is read field by field")]
-pub(crate) struct ChargeFields {
-    /// The secret of the key, as its holder sent it to the gateway.
-    #[schema(example = "jf_live_…")]
-    api_key: String,
-    /// Points to take, 1 to 1,000,000,000,000.
-    #[schema(example = 5, minimum = 1)]
-    points: i64,
-    /// Shown in the holder's history, at most 128 characters.
-    #[schema(example = "OCR", max_length = 128)]
-    title: String,
-    /// Shown below it, at most 512 characters.
-    #[schema(example = "one page", max_length = 512)]
-    description: Option<String>,
-}
-
-impl FromFields for NewCharge {
-    fn from_fields(fields: &Fields) -> Result<Self, Error> {
-        Ok(Self(ChargeRequest {
-            api_key: fields.text("apiKey", API_KEY_BYTES_MAX)?,
-            points: fields.integer("points")?,
-            title: fields.text("title", TEXT_BYTES_MAX)?,
-            description: fields.optional_text("description", TEXT_BYTES_MAX)?,
-        }))
-    }
+    Ok((AppendHeaders(hit), AppendHeaders(rates), answer).into_response())
 }
 
 /// A charge that was made.
@@ -118,11 +57,15 @@ pub(crate) struct Charge {
     /// Points taken.
     #[schema(example = 5)]
     points: i64,
-    /// The balance right after it.
+    /// What could be spent right after it.
     #[schema(example = 95)]
     balance: i64,
     #[schema(example = "2024-06-25T08:00:00Z", format = DateTime)]
     charged_at: String,
+    /// The version of the tariff that set the price.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = 3, nullable = false)]
+    tariff: Option<i64>,
 }
 
 impl From<Charged> for Charge {
@@ -132,6 +75,7 @@ impl From<Charged> for Charge {
             points: charged.points,
             balance: charged.balance.get(),
             charged_at: charged.at.to_rfc3339(),
+            tariff: charged.tariff_id,
         }
     }
 }

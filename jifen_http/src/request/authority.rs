@@ -1,11 +1,15 @@
 //! Who is calling. A handler that needs to know has it as an argument.
 
+use std::marker::PhantomData;
+use std::sync::Arc;
+
 use axum::extract::FromRequestParts;
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::request::Parts;
-use http::{HeaderMap, Method};
-use jifen_app::{Error, ServiceCredential, Text};
+use http::{HeaderMap, HeaderName, Method};
+use jifen_app::{Error, Rates, ServiceCredential, Text};
 use jifen_domain::UserId;
+use jifen_domain::key::{ApiKey, Scope};
 
 use super::cookies;
 use crate::envelope::Failure;
@@ -58,10 +62,39 @@ impl FromRequestParts<Web> for MaybeToken {
     }
 }
 
-/// A gateway with its service credential.
-pub(crate) struct ServiceKey(pub(crate) ServiceCredential);
+/// A gateway whose service credential has the scope `S`. It is shown as a bearer token or, by a proxy whose `Authorization`
+/// is its caller's, as `X-Jifen-Credential`.
+pub(crate) struct ServiceKey<S> {
+    pub(crate) credential: Arc<ServiceCredential>,
+    scope: PhantomData<S>,
+}
 
-impl FromRequestParts<Web> for ServiceKey {
+/// One thing a gateway may do, as a type.
+pub(crate) trait Scoped {
+    const SCOPE: Scope;
+}
+
+macro_rules! scopes {
+    ($($name:ident = $scope:ident),+ $(,)?) => {
+        $(
+            #[doc = concat!("[`Scope::", stringify!($scope), "`]")]
+            pub(crate) struct $name;
+
+            impl Scoped for $name {
+                const SCOPE: Scope = Scope::$scope;
+            }
+        )+
+    };
+}
+
+scopes!(
+    VerifyScope = Verify,
+    ChargeScope = Charge,
+    HoldScope = Hold,
+    RefundScope = Refund,
+);
+
+impl<S: Scoped + Send> FromRequestParts<Web> for ServiceKey<S> {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Failure> {
@@ -72,8 +105,55 @@ impl FromRequestParts<Web> for ServiceKey {
             );
             Error::Unauthenticated(text)
         };
+        let secret = service_secret(&parts.headers).ok_or_else(missing)?;
+        let credential = web.app.authenticate_service(secret).await?;
+        if !credential.scopes.contains(S::SCOPE) {
+            let scope = S::SCOPE.as_str();
+            let text = Text::owned(
+                format!("服务凭证缺少权限 {scope}，请使用有该权限的凭证"),
+                format!("the service credential lacks the scope {scope}: use one that has it"),
+            );
+            return Err(Error::Forbidden(text).into());
+        }
+        Ok(Self {
+            credential,
+            scope: PhantomData,
+        })
+    }
+}
+
+/// Who shows an API key to ask about it.
+pub(crate) struct KeyHolder {
+    pub(crate) key: Arc<ApiKey>,
+    /// The request counts against the key's limit.
+    pub(crate) rates: Rates,
+}
+
+impl FromRequestParts<Web> for KeyHolder {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Failure> {
+        let missing = || {
+            let text = Text::new(
+                "需要 API Key：Authorization: Bearer jf_live_…",
+                "needs an API key: Authorization: Bearer jf_live_…",
+            );
+            Error::Unauthenticated(text)
+        };
         let secret = bearer(&parts.headers).ok_or_else(missing)?;
-        Ok(Self(web.app.authenticate_service(secret).await?))
+        let key = web.app.authenticate_key_holder(secret).await?;
+        let rates = web.app.count_key_request(&key).map_err(Error::from)?;
+        Ok(Self { key, rates })
+    }
+}
+
+const X_JIFEN_CREDENTIAL: HeaderName = HeaderName::from_static("x-jifen-credential");
+
+/// Of both headers, the one of our own counts: a proxy sets it, whatever its caller sends.
+fn service_secret(headers: &HeaderMap) -> Option<&str> {
+    match headers.get(X_JIFEN_CREDENTIAL) {
+        Some(secret) => secret.to_str().ok().filter(|secret| is_token(secret)),
+        None => bearer(headers),
     }
 }
 
@@ -179,6 +259,23 @@ mod tests {
             "Bearer:abc",
         ] {
             assert_eq!(bearer(&authorization(bad)), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_proxys_own_credential_counts_before_its_callers_authorization() {
+        let secret = |credential: Option<&'static str>, authorization: &'static str| {
+            let mut headers = self::authorization(authorization);
+            if let Some(credential) = credential {
+                headers.insert(X_JIFEN_CREDENTIAL, HeaderValue::from_static(credential));
+            }
+            service_secret(&headers).map(str::to_owned)
+        };
+        assert_eq!(secret(None, "Bearer sk_a").as_deref(), Some("sk_a"));
+        assert_eq!(secret(Some("sk_b"), "Bearer sk_a").as_deref(), Some("sk_b"));
+        assert_eq!(secret(Some("sk_b"), "Basic x").as_deref(), Some("sk_b"));
+        for bad in ["", "sk_ b", "Bearer sk_b"] {
+            assert_eq!(secret(Some(bad), "Bearer sk_a"), None, "{bad}");
         }
     }
 

@@ -82,6 +82,91 @@ impl Fields {
             .transpose()
     }
 
+    /// An object in the object, when it is there and not null.
+    pub(crate) fn optional_object(&self, field: &'static str) -> Result<Option<Self>, Error> {
+        match self.0.get(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Object(members)) => Ok(Some(Self(members.clone()))),
+            Some(_) => Err(Error::invalid(
+                field,
+                Text::new("须为对象", "must be an object"),
+            )),
+        }
+    }
+
+    /// The objects of a list of at most `items_max`.
+    pub(crate) fn objects(
+        &self,
+        field: &'static str,
+        items_max: usize,
+    ) -> Result<Vec<Self>, Error> {
+        let items = match self.0.get(field) {
+            None | Some(Value::Null) => return Err(missing(field)),
+            Some(Value::Array(items)) => items,
+            Some(_) => {
+                return Err(Error::invalid(
+                    field,
+                    Text::new("须为数组", "must be a list"),
+                ));
+            }
+        };
+        if items.is_empty() || items.len() > items_max {
+            let text = Text::owned(
+                format!("须为 1 至 {items_max} 项"),
+                format!("must have 1 to {items_max} items"),
+            );
+            return Err(Error::Invalid { field, text });
+        }
+        let object = |item: &Value| match item {
+            Value::Object(members) => Ok(Self(members.clone())),
+            _ => Err(Error::invalid(
+                field,
+                Text::new("每项须为对象", "must have objects as its items"),
+            )),
+        };
+        items.iter().map(object).collect()
+    }
+
+    /// `true` or `false`, when it is there and not null.
+    pub(crate) fn optional_boolean(&self, field: &'static str) -> Result<Option<bool>, Error> {
+        match self.0.get(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(value)) => Ok(Some(*value)),
+            Some(_) => Err(Error::invalid(
+                field,
+                Text::new("须为 true 或 false", "must be true or false"),
+            )),
+        }
+    }
+
+    /// The texts of a list, when it is there and not null; each of 1 to `bytes_max` bytes.
+    pub(crate) fn optional_texts(
+        &self,
+        field: &'static str,
+        bytes_max: usize,
+    ) -> Result<Option<Vec<String>>, Error> {
+        let text = |item: &Value| match item {
+            Value::String(text) => check_text(field, text, bytes_max).map(|()| text.clone()),
+            _ => Err(Error::invalid(
+                field,
+                Text::new("每项须为字符串", "must have strings as its items"),
+            )),
+        };
+        match self.0.get(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Array(items)) => items.iter().map(text).collect::<Result<_, _>>().map(Some),
+            Some(_) => Err(Error::invalid(
+                field,
+                Text::new("须为数组", "must be a list"),
+            )),
+        }
+    }
+
+    /// Whether it is there, be it null.
+    pub(crate) fn has(&self, field: &str) -> bool {
+        self.0.contains_key(field)
+    }
+
     fn is_given(&self, field: &str) -> bool {
         self.0.get(field).is_some_and(|value| !value.is_null())
     }

@@ -9,11 +9,18 @@ use super::Engine;
 use super::error::{Error, Result};
 
 /// Every migration, in order. Append only.
-pub(super) const MIGRATIONS: &[Migration] = &[Migration {
-    name: "0001_mall",
-    sqlite: include_str!("../../migrations/sqlite/0001_mall.sql"),
-    postgres: include_str!("../../migrations/postgres/0001_mall.sql"),
-}];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        name: "0001_mall",
+        sqlite: include_str!("../../migrations/sqlite/0001_mall.sql"),
+        postgres: include_str!("../../migrations/postgres/0001_mall.sql"),
+    },
+    Migration {
+        name: "0002_metering",
+        sqlite: include_str!("../../migrations/sqlite/0002_metering.sql"),
+        postgres: include_str!("../../migrations/postgres/0002_metering.sql"),
+    },
+];
 
 /// The record of what was applied, the same text on both engines. `applied_at` is the database's clock, in microseconds
 /// since 1970.

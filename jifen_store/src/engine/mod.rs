@@ -5,16 +5,24 @@
 //!
 //! - [`sqlite`]: one writer whose transactions are committed in groups, and readers beside it.
 //! - [`postgres`]: a bounded pool; each transaction has a connection.
+//! - [`rows`]: one statement for many rows.
+//! - [`snapshot`]: reading for long from one state.
+//! - [`changes`]: what has changed, told to those who keep copies.
+//! - [`touched`]: which accounts have changed, for those who remember what one holds.
 //! - [`migrate`]: the schema's versions.
 
+mod changes;
 mod error;
 mod migrate;
 mod postgres;
 mod row;
+mod rows;
+mod snapshot;
 mod sqlite;
 mod statement;
 #[cfg(test)]
 mod tests;
+mod touched;
 mod value;
 
 use std::fmt;
@@ -23,11 +31,18 @@ use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 
+pub use changes::Change;
+use changes::{Changes, Pending};
 pub use error::{Error, Result};
 use migrate::Migration;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use migrate::fingerprint as schema_fingerprint;
 pub(crate) use row::Row;
+pub(crate) use rows::Column;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use statement::one_row as statement_for_one_row;
+use statement::{Form, Texts};
+use touched::{Touched, Touching};
 pub(crate) use value::Value;
 
 /// Where the data lives.
@@ -61,6 +76,14 @@ pub enum Engine {
 #[derive(Clone)]
 pub struct Store {
     database: Database,
+    shared: Arc<Shared>,
+}
+
+/// What a store's clones and transactions share.
+struct Shared {
+    texts: Texts,
+    changes: Changes,
+    touched: Touched,
 }
 
 #[derive(Clone)]
@@ -84,7 +107,22 @@ impl Store {
                 postgres::Database::open(url.expose_secret(), *pool_size_max).await?,
             )),
         };
-        Ok(Self { database })
+        Ok(Self::over(database))
+    }
+
+    fn over(database: Database) -> Self {
+        let form = match database {
+            Database::Sqlite(_) => Form::OneRow,
+            Database::Postgres(_) => Form::AllRows,
+        };
+        Self {
+            database,
+            shared: Arc::new(Shared {
+                texts: Texts::new(form),
+                changes: Changes::new(),
+                touched: Touched::new(),
+            }),
+        }
     }
 
     /// Applies the migrations that are missing, each in a transaction of its own, and returns their names.
@@ -96,6 +134,13 @@ impl Store {
     /// text has changed since it was applied.
     pub async fn migrate(&self) -> Result<Vec<String>> {
         self.apply(migrate::MIGRATIONS).await
+    }
+
+    /// Applies no more than the first so many migrations.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) async fn migrate_first(&self, count: usize) -> Result<Vec<String>> {
+        let first = migrate::MIGRATIONS.get(..count);
+        self.apply(first.unwrap_or(migrate::MIGRATIONS)).await
     }
 
     async fn apply(&self, migrations: &'static [Migration]) -> Result<Vec<String>> {
@@ -116,11 +161,7 @@ impl Store {
             Database::Sqlite(database) => Session::SqliteWrite(Box::new(database.begin().await?)),
             Database::Postgres(database) => Session::Postgres(Box::new(database.begin().await?)),
         };
-        Ok(Tx {
-            session,
-            state: State::Open,
-            reads_only: false,
-        })
+        Ok(self.tx(session, false))
     }
 
     /// Borrows a connection to read on. Each statement sees what is committed when it starts; two statements may see
@@ -133,11 +174,19 @@ impl Store {
             Database::Sqlite(database) => Session::SqliteRead(Box::new(database.read().await?)),
             Database::Postgres(database) => Session::Postgres(Box::new(database.read().await?)),
         };
-        Ok(Tx {
+        Ok(self.tx(session, true))
+    }
+
+    fn tx(&self, session: Session, reads_only: bool) -> Tx {
+        Tx {
             session,
+            touching: Touching::new(&self.shared),
+            shared: Arc::clone(&self.shared),
             state: State::Open,
-            reads_only: true,
-        })
+            reads_only,
+            position_given: 0,
+            announced: Vec::new(),
+        }
     }
 
     /// The engine behind this store.
@@ -164,8 +213,15 @@ impl fmt::Debug for Store {
 /// and what follows was written on the assumption that the statement worked.
 pub struct Tx {
     session: Session,
+    shared: Arc<Shared>,
     state: State,
     reads_only: bool,
+    /// The last of the positions it was given on SQLite, 0 for none.
+    position_given: i64,
+    /// What subscribers are to hear once it is committed.
+    announced: Vec<Change>,
+    /// The accounts it changes.
+    touching: Touching,
 }
 
 enum Session {
@@ -198,20 +254,26 @@ impl Tx {
     /// # Errors
     /// [`Error::Unavailable`] when the outcome is unknown; after any other error nothing was written. When this future
     /// is dropped before it is ready the outcome is unknown, too.
-    pub async fn commit(self) -> Result<()> {
+    pub async fn commit(mut self) -> Result<()> {
         if self.state != State::Open {
             return Err(Error::Aborted);
         }
-        match self.session {
+        self.notify_others().await?;
+        let pending = Pending::new(&self.shared.changes, self.announced);
+        // Dropped when the outcome is there.
+        let _touching = self.touching;
+        let outcome = match self.session {
             Session::SqliteWrite(transaction) => transaction.commit().await,
             Session::Postgres(session) => session.commit().await,
             Session::SqliteRead(_) => Ok(()),
-        }
+        };
+        pending.settle(&outcome);
+        outcome
     }
 
     /// Runs a statement and returns how many rows it changed.
     pub(crate) async fn execute(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<u64> {
-        self.start(sql, params, Lock::None)?;
+        self.start_statement(sql, params, Lock::None)?;
         let changed = match &mut self.session {
             Session::SqliteWrite(transaction) => {
                 transaction.run(|connection| sqlite::execute(connection, sql, params))
@@ -321,7 +383,7 @@ impl Tx {
         params: &[Value<'_>],
         each: impl FnMut(&Row<'_>) -> Result<()> + Send,
     ) -> Result<()> {
-        self.start(sql, params, lock)?;
+        self.start_statement(sql, params, lock)?;
         let outcome = match &mut self.session {
             Session::SqliteWrite(transaction) => {
                 transaction.run(|connection| sqlite::rows(connection, sql, params, each))
@@ -332,12 +394,16 @@ impl Tx {
         self.finish(outcome)
     }
 
-    fn start(&mut self, sql: &str, params: &[Value<'_>], lock: Lock) -> Result<()> {
+    fn start_statement(&mut self, sql: &str, params: &[Value<'_>], lock: Lock) -> Result<()> {
         debug_assert_eq!(
             statement::parameters(sql),
             Ok(params.len()),
             "parameters must be numbered in order of first use, and all be given: {sql}"
         );
+        self.start(sql, lock)
+    }
+
+    fn start(&mut self, sql: &str, lock: Lock) -> Result<()> {
         if self.state != State::Open {
             return Err(Error::Aborted);
         }

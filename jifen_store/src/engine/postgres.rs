@@ -4,37 +4,54 @@
 //! closed, which makes the server roll back.
 
 mod failure;
+mod listener;
 mod settings;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use deadpool_postgres::{
     Client, Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime,
 };
 use futures_util::TryStreamExt;
+use futures_util::future::join;
 use tokio::time::timeout;
+use tokio_postgres::Config;
 use tokio_postgres::types::Type;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::{Error, Result};
 use super::migrate::{self, Applied, Migration};
 use super::row::{Row, Source};
-use super::value::Value;
+use super::value::Parameter;
 use super::{Engine, Lock};
 
-use failure::{failure, is_stale_plan, pool_failure};
+use failure::{begin_failure, failure, is_stale_plan, pool_failure};
+pub(super) use listener::Listener;
 
 /// How long to wait for a connection: a free one, a new one, the check of a used one.
 const POOL_WAIT_SECONDS_MAX: u64 = 5;
+/// The longest silence of the server about a statement, longer than any lock is waited for. A server, or a network before it,
+/// that is silent for longer counts as gone: whoever waits is told, and every connection that may have gone with it is closed.
+const SILENCE_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long undoing an abandoned transaction may take before its connection is closed.
 const CLEAN_TIME_MAX: Duration = Duration::from_secs(5);
 /// Serialises the migrations of several nodes; any number, as long as it stays the same.
 const MIGRATION_LOCK: i64 = 0x6a69_6665_6e00_0001;
 
-/// What every connection is set to: nothing waits without end, and a commit is on the disk when it returns.
-const PREPARE_SESSION: &str = "SET statement_timeout = '30s';
-     SET lock_timeout = '10s';
-     SET idle_in_transaction_session_timeout = '60s';
+/// Begins a transaction. Sent together with its first statement, which the server runs even if it refuses this one.
+const BEGIN: &str = "BEGIN READ WRITE";
+/// Begins to read from one state. Nobody waits for its locks, so it may pause.
+const BEGIN_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+     SET LOCAL idle_in_transaction_session_timeout = '60s'";
+
+/// What every connection is set to: nothing waits without end, a commit is on the disk when it returns, and nothing is
+/// written outside a transaction. A node that is cut off in the middle of a transaction gives its locks up after seconds,
+/// before those who wait for them give up.
+const PREPARE_SESSION: &str = "SET default_transaction_read_only = on;
+     SET statement_timeout = '30s';
+     SET lock_timeout = '8s';
+     SET idle_in_transaction_session_timeout = '5s';
      SET default_transaction_isolation = 'read committed';
      SET client_min_messages = 'warning';
      SELECT set_config('synchronous_commit', 'on', false)
@@ -43,6 +60,7 @@ const PREPARE_SESSION: &str = "SET statement_timeout = '30s';
 /// An open PostgreSQL database.
 pub(super) struct Database {
     pool: Pool,
+    config: Config,
     tls: MakeRustlsConnect,
 }
 
@@ -56,7 +74,7 @@ impl Database {
         }
         let settings::Settings { config, tls } = settings::parse(url)?;
         let manager = Manager::from_config(
-            config,
+            config.clone(),
             tls.clone(),
             ManagerConfig {
                 recycling_method: RecyclingMethod::Fast,
@@ -71,34 +89,51 @@ impl Database {
             .recycle_timeout(wait)
             .post_create(Hook::async_fn(|client, _| {
                 Box::pin(async move {
-                    client
-                        .batch_execute(PREPARE_SESSION)
-                        .await
-                        .map_err(HookError::Backend)
+                    let prepared = timeout(SILENCE_TIME_MAX, client.batch_execute(PREPARE_SESSION));
+                    match prepared.await {
+                        Ok(prepared) => prepared.map_err(HookError::Backend),
+                        Err(_) => Err(HookError::message("the server did not answer in time")),
+                    }
                 })
             }))
             .build()
             .map_err(|error| Error::Configuration(error.to_string()))?;
-        let database = Self { pool, tls };
+        let database = Self { pool, config, tls };
         drop(database.connection().await?);
         Ok(database)
     }
 
+    /// The transaction begins on the server with its first statement.
     pub(super) async fn begin(&self) -> Result<Session> {
-        let mut session = self.read().await?;
-        session.control("BEGIN").await?;
-        session.in_transaction = true;
-        Ok(session)
+        self.session(Transaction::Due).await
     }
 
     pub(super) async fn read(&self) -> Result<Session> {
+        self.session(Transaction::None).await
+    }
+
+    /// A session that sees one state.
+    pub(super) async fn snapshot(&self) -> Result<Session> {
+        let mut session = self.session(Transaction::Open).await?;
+        session.in_flight = true;
+        let begun = heard(session.connection().batch_execute(BEGIN_SNAPSHOT)).await;
+        session.finish(begun, BEGIN_SNAPSHOT)?;
+        Ok(session)
+    }
+
+    async fn session(&self, transaction: Transaction) -> Result<Session> {
         Ok(Session {
             client: Some(self.connection().await?),
             tls: self.tls.clone(),
-            in_transaction: false,
+            transaction,
             in_flight: false,
             is_stale: false,
         })
+    }
+
+    /// For what other nodes announce.
+    pub(super) fn listener(&self) -> Listener {
+        Listener::new(self.config.clone(), self.tls.clone())
     }
 
     pub(super) async fn migrate(&self, migrations: &'static [Migration]) -> Result<Vec<String>> {
@@ -118,7 +153,7 @@ impl Database {
         };
         connection
             .batch_execute(&format!(
-                "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;
+                "{BEGIN}; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;
                  SELECT pg_advisory_xact_lock({MIGRATION_LOCK}); {}",
                 migrate::CREATE_TABLE
             ))
@@ -170,18 +205,30 @@ impl Database {
 pub(super) struct Session {
     client: Option<Client>,
     tls: MakeRustlsConnect,
-    in_transaction: bool,
+    transaction: Transaction,
     /// A statement is under way; still set when dropped, it was cancelled.
     in_flight: bool,
     /// The prepared statements no longer fit the schema.
     is_stale: bool,
 }
 
+/// What the server knows of a session's transaction.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Transaction {
+    /// There is none, and will be none.
+    None,
+    /// Nothing yet: it begins with the first statement.
+    Due,
+    /// It has been begun, or may have been.
+    Open,
+}
+
 impl Session {
     /// Runs a statement and returns how many rows it changed.
-    pub(super) async fn execute(&mut self, sql: &str, params: &[Value<'_>]) -> Result<u64> {
-        self.in_flight = true;
-        let outcome = execute(self.connection(), sql, params).await;
+    pub(super) async fn execute(&mut self, sql: &str, params: &[impl Parameter]) -> Result<u64> {
+        let begins = self.start();
+        let client = self.connection();
+        let outcome = pipelined(client, begins, execute(client, sql, params)).await;
         self.finish(outcome, sql)
     }
 
@@ -190,49 +237,63 @@ impl Session {
         &mut self,
         lock: Lock,
         sql: &str,
-        params: &[Value<'_>],
+        params: &[impl Parameter],
         each: impl FnMut(&Row<'_>) -> Result<()>,
     ) -> Result<()> {
-        self.in_flight = true;
-        let outcome = match lock {
-            Lock::None => rows(self.connection(), sql, params, each).await,
-            Lock::Wait => {
-                let locking = format!("{sql} FOR UPDATE");
-                rows(self.connection(), &locking, params, each).await
-            }
-            Lock::Skip => {
-                let locking = format!("{sql} FOR UPDATE SKIP LOCKED");
-                rows(self.connection(), &locking, params, each).await
-            }
+        let locking = match lock {
+            Lock::None => Cow::Borrowed(sql),
+            Lock::Wait => Cow::Owned(format!("{sql} FOR UPDATE")),
+            Lock::Skip => Cow::Owned(format!("{sql} FOR UPDATE SKIP LOCKED")),
         };
+        let begins = self.start();
+        let client = self.connection();
+        let outcome = pipelined(client, begins, rows(client, &locking, params, each)).await;
         self.finish(outcome, sql)?
     }
 
     /// Commits; the connection goes back to the pool.
     pub(super) async fn commit(mut self) -> Result<()> {
-        if self.in_transaction {
-            self.control("COMMIT").await?;
-            self.in_transaction = false;
+        if self.transaction == Transaction::Open {
+            self.in_flight = true;
+            let outcome = heard(self.connection().batch_execute("COMMIT")).await;
+            self.finish(outcome, "COMMIT")?;
+            self.transaction = Transaction::None;
         }
         Ok(())
     }
 
-    async fn control(&mut self, sql: &'static str) -> Result<()> {
+    /// Whether the transaction begins with this statement.
+    fn start(&mut self) -> bool {
         self.in_flight = true;
-        let outcome = self.connection().batch_execute(sql).await;
-        self.finish(outcome, sql)
+        let begins = self.transaction == Transaction::Due;
+        if begins {
+            self.transaction = Transaction::Open;
+        }
+        begins
     }
 
-    fn finish<T>(
-        &mut self,
-        outcome: std::result::Result<T, tokio_postgres::Error>,
-        sql: &str,
-    ) -> Result<T> {
-        self.in_flight = false;
-        outcome.map_err(|error| {
-            self.is_stale |= is_stale_plan(&error);
-            failure(&error, sql)
+    fn finish<T>(&mut self, outcome: std::result::Result<T, Failure>, sql: &str) -> Result<T> {
+        // After a silence it is under way still.
+        self.in_flight = matches!(outcome, Err(Failure::Silence));
+        outcome.map_err(|error| match error {
+            Failure::Begin(error) => begin_failure(&error),
+            Failure::Statement(error) => {
+                self.is_stale |= is_stale_plan(&error);
+                failure(&error, sql)
+            }
+            Failure::Silence => {
+                self.distrust_idle_connections();
+                silence()
+            }
         })
+    }
+
+    /// What made one connection fall silent has probably met the others, too; whoever borrowed one of those next would have
+    /// to find that out anew.
+    fn distrust_idle_connections(&self) {
+        if let Some(pool) = self.client.as_ref().and_then(Client::pool) {
+            pool.retain(|_, _| false);
+        }
     }
 
     fn connection(&self) -> &Client {
@@ -247,7 +308,7 @@ impl Drop for Session {
         let Some(client) = self.client.take() else {
             return;
         };
-        if !self.in_transaction && !self.in_flight && !self.is_stale {
+        if self.transaction != Transaction::Open && !self.in_flight && !self.is_stale {
             return;
         }
         let unclean = Unclean(Some(client));
@@ -307,28 +368,69 @@ impl Drop for Unclean {
     }
 }
 
+/// Why a statement has no outcome.
+enum Failure {
+    /// The transaction that was to begin with it did not.
+    Begin(tokio_postgres::Error),
+    Statement(tokio_postgres::Error),
+    /// The server said nothing for too long.
+    Silence,
+}
+
+/// Waits for the next word of the server.
+async fn heard<T>(
+    word: impl Future<Output = std::result::Result<T, tokio_postgres::Error>>,
+) -> std::result::Result<T, Failure> {
+    match timeout(SILENCE_TIME_MAX, word).await {
+        Ok(outcome) => outcome.map_err(Failure::Statement),
+        Err(_) => Err(Failure::Silence),
+    }
+}
+
+fn silence() -> Error {
+    Error::Unavailable("the server did not answer in time".to_owned())
+}
+
+/// Runs a statement; the transaction that is to begin with it is begun in the same round trip.
+async fn pipelined<T>(
+    client: &Client,
+    begins: bool,
+    statement: impl Future<Output = std::result::Result<T, Failure>>,
+) -> std::result::Result<T, Failure> {
+    if !begins {
+        return statement.await;
+    }
+    // The first is polled first, and sent first.
+    let (begun, outcome) = join(heard(client.batch_execute(BEGIN)), statement).await;
+    begun.map_err(|failure| match failure {
+        Failure::Statement(error) => Failure::Begin(error),
+        other => other,
+    })?;
+    outcome
+}
+
 async fn execute(
     client: &Client,
     sql: &str,
-    params: &[Value<'_>],
-) -> std::result::Result<u64, tokio_postgres::Error> {
-    let types: Vec<Type> = params.iter().map(Value::postgres_type).collect();
-    let statement = client.prepare_typed_cached(sql, &types).await?;
-    client.execute_raw(&statement, params).await
+    params: &[impl Parameter],
+) -> std::result::Result<u64, Failure> {
+    let types: Vec<Type> = params.iter().map(Parameter::postgres_type).collect();
+    let statement = heard(client.prepare_typed_cached(sql, &types)).await?;
+    heard(client.execute_raw(&statement, params)).await
 }
 
 /// The outer error is PostgreSQL's, the inner that of `each`.
 async fn rows(
     client: &Client,
     sql: &str,
-    params: &[Value<'_>],
+    params: &[impl Parameter],
     mut each: impl FnMut(&Row<'_>) -> Result<()>,
-) -> std::result::Result<Result<()>, tokio_postgres::Error> {
-    let types: Vec<Type> = params.iter().map(Value::postgres_type).collect();
-    let statement = client.prepare_typed_cached(sql, &types).await?;
-    let stream = client.query_raw(&statement, params).await?;
+) -> std::result::Result<Result<()>, Failure> {
+    let types: Vec<Type> = params.iter().map(Parameter::postgres_type).collect();
+    let statement = heard(client.prepare_typed_cached(sql, &types)).await?;
+    let stream = heard(client.query_raw(&statement, params)).await?;
     let mut stream = std::pin::pin!(stream);
-    while let Some(row) = stream.try_next().await? {
+    while let Some(row) = heard(stream.try_next()).await? {
         if let Err(error) = each(&Row(Source::Postgres(&row))) {
             return Ok(Err(error));
         }

@@ -19,7 +19,7 @@ impl Row<'_> {
     ///
     /// # Errors
     /// [`Error::Corrupt`] when there is no such column, or it holds another kind of value.
-    pub(crate) fn get<T: Column>(&self, index: usize) -> Result<T> {
+    pub(crate) fn get<T: FromValue>(&self, index: usize) -> Result<T> {
         T::from_value(self.value(index)?)
             .ok_or_else(|| Error::Corrupt(format!("column {index} is not {}", T::KIND)))
     }
@@ -47,7 +47,7 @@ impl Row<'_> {
 }
 
 /// A Rust type a column is read into.
-pub(crate) trait Column: Sized {
+pub(crate) trait FromValue: Sized {
     /// What the column must hold, for the error.
     const KIND: &'static str;
 
@@ -55,7 +55,7 @@ pub(crate) trait Column: Sized {
     fn from_value(value: Value<'_>) -> Option<Self>;
 }
 
-impl Column for i64 {
+impl FromValue for i64 {
     const KIND: &'static str = "an integer";
 
     fn from_value(value: Value<'_>) -> Option<Self> {
@@ -66,7 +66,7 @@ impl Column for i64 {
     }
 }
 
-impl Column for bool {
+impl FromValue for bool {
     const KIND: &'static str = "0 or 1";
 
     fn from_value(value: Value<'_>) -> Option<Self> {
@@ -78,7 +78,7 @@ impl Column for bool {
     }
 }
 
-impl Column for String {
+impl FromValue for String {
     const KIND: &'static str = "a text";
 
     fn from_value(value: Value<'_>) -> Option<Self> {
@@ -89,7 +89,7 @@ impl Column for String {
     }
 }
 
-impl Column for Vec<u8> {
+impl FromValue for Vec<u8> {
     const KIND: &'static str = "bytes";
 
     fn from_value(value: Value<'_>) -> Option<Self> {
@@ -100,7 +100,7 @@ impl Column for Vec<u8> {
     }
 }
 
-impl<T: Column> Column for Option<T> {
+impl<T: FromValue> FromValue for Option<T> {
     const KIND: &'static str = T::KIND;
 
     fn from_value(value: Value<'_>) -> Option<Self> {

@@ -11,7 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use rusqlite::config::DbConfig;
+use rusqlite::functions::FunctionFlags;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params_from_iter};
 
 use super::error::{Error, Result};
@@ -19,7 +22,7 @@ use super::migrate::{self, Applied, Migration};
 use super::row::{Row, Source};
 use super::value::Value;
 
-use failure::failure;
+pub(super) use failure::failure;
 pub(super) use reader::Reader;
 #[cfg(test)]
 pub(super) use writer::WAITING_MAX;
@@ -43,7 +46,7 @@ impl Database {
     /// Opens the file, creating it and its folder.
     pub(super) fn open(path: &Path, limits: GroupLimits) -> Result<Self> {
         create(path)?;
-        let connection = connect(path, Duration::from_secs(BUSY_SECONDS_MAX))?;
+        let connection = connect_writer(path, Duration::from_secs(BUSY_SECONDS_MAX))?;
         Ok(Self {
             path: path.to_owned(),
             writer: writer::Queue::start(connection, path.to_owned(), limits)?,
@@ -155,8 +158,21 @@ fn connect(path: &Path, busy: Duration) -> Result<Connection> {
     Ok(connection)
 }
 
+/// A connection that writes: it keeps more pages, and moves the log into the file less often, than SQLite would.
+fn connect_writer(path: &Path, busy: Duration) -> Result<Connection> {
+    let connection = connect(path, busy)?;
+    connection
+        .execute_batch(
+            "PRAGMA cache_size = -32768;
+             PRAGMA wal_autocheckpoint = 4000;",
+        )
+        .map_err(|error| failure(&connection, &error, "PRAGMA"))?;
+    Ok(connection)
+}
+
 fn apply(path: &Path, migrations: &'static [Migration]) -> Result<Vec<String>> {
     let mut connection = connect(path, Duration::from_secs(MIGRATION_SECONDS_MAX))?;
+    add_sha256(&connection)?;
     // SQLite changes a table by building it anew, which must not set off the references to the old one; they are
     // checked as a whole before the commit.
     connection
@@ -167,6 +183,27 @@ fn apply(path: &Path, migrations: &'static [Migration]) -> Result<Vec<String>> {
         names.push(name);
     }
     Ok(names)
+}
+
+/// Gives migrations PostgreSQL's function `sha256`, of bytes.
+fn add_sha256(connection: &Connection) -> Result<()> {
+    connection
+        .create_scalar_function(
+            "sha256",
+            1,
+            FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC,
+            |context| match context.get_raw(0) {
+                ValueRef::Null => Ok(None),
+                ValueRef::Blob(bytes) => Ok(Some(
+                    digest::digest(&digest::SHA256, bytes).as_ref().to_vec(),
+                )),
+                other => Err(rusqlite::Error::InvalidFunctionParameterType(
+                    0,
+                    other.data_type(),
+                )),
+            },
+        )
+        .map_err(|error| Error::Migration(error.to_string()))
 }
 
 /// Applies the first missing migration; the write lock is held from reading which it is to its record.

@@ -1,5 +1,8 @@
 //! The engine's promises, on both engines over a scratch table.
 
+mod changes;
+mod rows;
+
 use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -57,7 +60,7 @@ async fn scratch_with(limits: GroupLimits) -> (TestStore, Store) {
         panic!("SQLite was asked for");
     };
     let database = Database::Sqlite(Arc::new(sqlite::Database::open(path, limits).unwrap()));
-    (test_store, Store { database })
+    (test_store, Store::over(database))
 }
 
 async fn insert(tx: &mut Tx, id: i64, body: &str) -> Result<u64> {
@@ -675,6 +678,29 @@ mod sqlite_only {
         assert_eq!(mode & 0o777, 0o600);
     }
 
+    #[tokio::test]
+    async fn migrations_know_the_function_sha256() {
+        const MIGRATION: Migration = Migration {
+            name: "0001_hash",
+            sqlite: "CREATE TABLE hashes (body TEXT, raw BLOB);
+                     INSERT INTO hashes VALUES ('known', sha256(x'616263')), ('missing', sha256(NULL));",
+            postgres: "",
+        };
+        let store = bare(Engine::Sqlite).await;
+        store.apply(&[MIGRATION]).await.unwrap();
+        let mut tx = store.read().await.unwrap();
+        let hashes = tx
+            .fetch_all(
+                "SELECT lower(hex(raw)) FROM hashes ORDER BY body",
+                &[],
+                |row| row.get::<String>(0),
+            )
+            .await;
+        // FIPS 180-4's example for "abc".
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(hashes, Ok(vec![abc.to_owned(), String::new()]));
+    }
+
     #[test]
     fn no_migration_checks_a_foreign_key_late() {
         for migration in migrate::MIGRATIONS {
@@ -821,6 +847,41 @@ mod postgres_only {
         assert!(matches!(refused, Err(Error::Unavailable(_))));
         drop(held);
         write(&store, 1, "after").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_transaction_costs_the_server_nothing_until_its_first_statement() {
+        let store = scratch(Engine::Postgres).await;
+        let idle = "SELECT COUNT(*) FROM pg_stat_activity
+                    WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+        let mut observer = store.read().await.unwrap();
+        let mut transactions = async || {
+            let count = observer
+                .fetch_optional(idle, &[], |row| row.get::<i64>(0))
+                .await;
+            count.unwrap().unwrap()
+        };
+        let unused = store.begin().await.unwrap();
+        let mut used = store.begin().await.unwrap();
+        assert_eq!(transactions().await, 0);
+        insert(&mut used, 1, "a").await.unwrap();
+        assert_eq!(transactions().await, 1);
+        unused.commit().await.unwrap();
+        used.commit().await.unwrap();
+        assert_eq!(transactions().await, 0);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_written_when_a_transaction_did_not_begin() {
+        let store = scratch(Engine::Postgres).await;
+        let Database::Postgres(database) = &store.database else {
+            panic!("PostgreSQL was asked for");
+        };
+        // What the server sees when it has refused the BEGIN sent before.
+        let mut session = database.read().await.unwrap();
+        let refused = session.execute(INSERT, &[1.into(), Value::Text("a")]).await;
+        assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
+        assert_eq!(bodies(&store).await, Vec::<String>::new());
     }
 
     #[tokio::test]

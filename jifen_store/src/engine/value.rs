@@ -6,7 +6,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
-type Conversion<T> = Result<T, Box<dyn std::error::Error + Sync + Send>>;
+pub(super) type Conversion<T> = Result<T, Box<dyn std::error::Error + Sync + Send>>;
 
 /// A parameter of a statement, or a column of a row.
 ///
@@ -30,9 +30,14 @@ pub(crate) enum Value<'a> {
     Blob(&'a [u8]),
 }
 
-impl Value<'_> {
-    /// The type to declare to PostgreSQL.
-    pub(super) fn postgres_type(&self) -> Type {
+/// What can be a parameter of a statement on PostgreSQL.
+pub(super) trait Parameter: ToSql + Sync {
+    /// The type to declare when the statement is prepared.
+    fn postgres_type(&self) -> Type;
+}
+
+impl Parameter for Value<'_> {
+    fn postgres_type(&self) -> Type {
         match self {
             Self::Null => Type::UNKNOWN,
             Self::NullInt | Self::Int(_) => Type::INT8,

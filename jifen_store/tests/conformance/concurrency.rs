@@ -5,13 +5,13 @@ use std::sync::Arc;
 use jifen_domain::order::{Channel, Settled};
 use jifen_domain::{AccountId, UserId};
 use jifen_store::testing::TestStore;
-use jifen_store::{ChargeRecord, PaymentIncident, Store};
+use jifen_store::{PaymentIncident, Store};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 use crate::samples::{
-    account, add_users, at, call, credential, findings, gift, give, merge, order, payment, points,
-    settle, user,
+    account, add_users, at, call, findings, gift, give, merge, order, payment, points, request,
+    settle, state_of, user,
 };
 
 on_both_engines! {
@@ -22,6 +22,7 @@ on_both_engines! {
     a_merge_and_settlements_of_both_records_lose_nothing,
     parallel_charges_add_up_and_never_go_below_zero,
     parallel_charges_under_one_key_are_one_charge,
+    a_locked_account_is_waited_for,
     parallel_claims_never_take_the_same_work,
     what_is_claimed_in_parallel_is_claimed_once,
     parallel_incidents_are_all_counted,
@@ -170,7 +171,7 @@ async fn parallel_charges_add_up_and_never_go_below_zero(store: &TestStore) {
     let charged = in_parallel(store, 40, |store, _| async move {
         let mut tx = store.begin().await.unwrap();
         let mut account = account(&mut tx, 1).await;
-        let charged = account.charge(points(7), call("k"), at(1)).is_ok();
+        let charged = account.charge(points(7), call("k"), None, at(1)).is_ok();
         tx.append_journal(&account).await.unwrap();
         tx.commit().await.unwrap();
         charged
@@ -189,37 +190,68 @@ async fn parallel_charges_add_up_and_never_go_below_zero(store: &TestStore) {
 async fn parallel_charges_under_one_key_are_one_charge(store: &TestStore) {
     add_users(store, &[1]).await;
     give(store, 1, gift("a", 100, None), at(0)).await;
-    let mut tx = store.begin().await.unwrap();
-    tx.insert_service_credential(&credential("g"), b"g")
-        .await
-        .unwrap();
-    tx.commit().await.unwrap();
-    let charged = in_parallel(store, 10, |store, _| async move {
+    let request = request(1, 7);
+    let charged = in_parallel(store, 10, move |store, _| async move {
         let mut tx = store.begin().await.unwrap();
-        let mut account = account(&mut tx, 1).await;
-        let entry = account.charge(points(7), call("k"), at(1)).unwrap();
-        let record = ChargeRecord {
-            input_hash: vec![1],
-            account: AccountId(1),
-            entry: entry.number,
-            points: 7,
-            balance_after: entry.balance_after,
-            at: at(1),
-        };
-        tx.append_journal(&account).await.unwrap();
-        let is_first = tx.insert_charge_record("g", "key", &record).await.unwrap();
+        let mut accounts = tx.lock_accounts(&[AccountId(1)]).await.unwrap();
+        let before = tx.recorded_requests(&accounts, &[(0, request)]).await;
+        let is_first = before.unwrap() == [None];
         if is_first {
-            tx.commit().await.unwrap();
+            let account = &mut accounts[0];
+            account
+                .charge(points(7), call("k"), Some(request), at(1))
+                .unwrap();
         }
+        tx.append_journals(&accounts).await.unwrap();
+        tx.commit().await.unwrap();
         is_first
     })
     .await;
     assert_eq!(count(&charged), 1);
+    let mut tx = store.begin().await.unwrap();
+    let accounts = tx.lock_accounts(&[AccountId(1)]).await.unwrap();
+    let recorded = tx.recorded_requests(&accounts, &[(0, request)]).await;
+    let recorded = recorded.unwrap().remove(0).unwrap();
+    assert_eq!((recorded.entry, recorded.balance_after), (2, points(93)));
+    drop(tx);
+    assert_eq!(findings(store).await, []);
+}
+
+/// Two transactions that change one account: the second waits until the first is done, and then finds what that did.
+async fn a_locked_account_is_waited_for(store: &TestStore) {
+    add_users(store, &[1]).await;
+    give(store, 1, gift("a", 100, None), at(0)).await;
+    let mut first = store.begin().await.unwrap();
+    let mut held = state_of(&mut first, 1).await;
+    held.charge(points(30), call("k"), None, at(1)).unwrap();
+    first.append_journal(&held).await.unwrap();
+
+    let second = tokio::spawn({
+        let store = store.store();
+        async move {
+            let mut tx = store.begin().await.unwrap();
+            let mut accounts = tx.lock_accounts(&[AccountId(1)]).await.unwrap();
+            let found = accounts[0].balance();
+            accounts[0]
+                .charge(points(30), call("k"), None, at(2))
+                .unwrap();
+            tx.append_journals(&accounts).await.unwrap();
+            tx.commit().await.unwrap();
+            found
+        }
+    });
+    // However long the second is given, it cannot pass before the first has committed.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!second.is_finished());
+    first.commit().await.unwrap();
+    assert_eq!(second.await.unwrap(), points(70));
     let mut tx = store.read().await.unwrap();
-    let holdings = tx.holdings(AccountId(1), at(2)).await.unwrap();
-    assert_eq!(holdings.available, points(93));
-    let record = tx.charge_record("g", "key").await.unwrap().unwrap();
-    assert_eq!((record.entry, record.balance_after), (2, points(93)));
+    let holdings = tx.holdings(AccountId(1), at(3)).await.unwrap();
+    assert_eq!(holdings.available, points(40));
+    drop(tx);
+    assert_eq!(findings(store).await, []);
 }
 
 async fn parallel_claims_never_take_the_same_work(store: &TestStore) {
@@ -314,5 +346,5 @@ async fn parallel_inserts_of_one_person_make_one(store: &TestStore) {
     .await;
     assert_eq!(count(&inserted), 1);
     let mut tx = store.read().await.unwrap();
-    assert_eq!(tx.ledger_size().await.unwrap().accounts, 1);
+    assert_eq!(tx.list_users(UserId(0), 10).await.unwrap().len(), 1);
 }

@@ -38,10 +38,10 @@ async fn verbs_that_lock_need_a_transaction(store: &TestStore) {
         lock_email_confirmation(UserId(1)),
         lock_session(b"t"),
         lock_account(AccountId(1)),
+        lock_accounts(&[AccountId(1)]),
         lock_order("o"),
         lock_package("p"),
         lock_api_key("k"),
         claim_jobs(at(0), at(1), 1),
-        audit_account(AccountId(1), at(0)),
     }
 }

@@ -1,14 +1,17 @@
 //! Two records of one person become one: what names the younger names the older from then on.
 
+use jifen_domain::key::Spending;
+use jifen_domain::ledger::Refused;
 use jifen_domain::order::{Channel, Order, OrderState};
 use jifen_domain::session::Session;
 use jifen_domain::user::User;
 use jifen_domain::{AccountId, UserId};
 use jifen_store::testing::TestStore;
-use jifen_store::{EmailConfirmation, Error, Holdings};
+use jifen_store::{EmailConfirmation, Error, Holdings, KeySpending};
 
 use crate::samples::{
-    add_users, api_key, at, findings, gift, give, merge, order, payment, points, settle, user,
+    account, add_users, api_key, at, call, charge, findings, gift, give, merge, order, payment,
+    points, settle, user,
 };
 
 on_both_engines! {
@@ -18,6 +21,7 @@ on_both_engines! {
     of_an_order_both_have_open_the_younger_s_is_closed,
     a_payment_of_the_order_that_was_closed_still_counts,
     the_points_of_both_are_in_one_account,
+    what_keys_with_a_cap_have_spent_goes_along,
     a_record_is_merged_once,
 }
 
@@ -248,6 +252,60 @@ async fn the_points_of_both_are_in_one_account(store: &TestStore) {
     // The gift stays where it was given.
     assert_eq!(tx.gift("b").await.unwrap(), Some((AccountId(2), 20)));
     drop(tx);
+    assert_eq!(findings(store).await, []);
+}
+
+async fn what_keys_with_a_cap_have_spent_goes_along(store: &TestStore) {
+    add_users(store, &[1, 2]).await;
+    let mut tx = store.begin().await.unwrap();
+    for (id, is_test) in [("live", false), ("test", true)] {
+        let mut key = api_key(id, 2);
+        key.is_test = is_test;
+        key.caps.total = Some(points(100));
+        tx.insert_api_key(&key, id.as_bytes()).await.unwrap();
+        if is_test {
+            tx.ensure_test_account(UserId(2)).await.unwrap();
+        }
+        tx.start_key_spending(&KeySpending {
+            key_id: id.to_owned(),
+            account: key.account(),
+            spending: Spending::none(at(0)),
+        })
+        .await
+        .unwrap();
+    }
+    tx.commit().await.unwrap();
+    give(store, 2, gift("a", 50, None), at(0)).await;
+    give(store, -2, gift("b", 50, None), at(0)).await;
+    charge(store, 2, 30, call("live"), at(1)).await.unwrap();
+    charge(store, -2, 20, call("test"), at(1)).await.unwrap();
+    assert_eq!(findings(store).await, []);
+    let mut tx = store.begin().await.unwrap();
+    assert!(merge(&mut tx, 1, 2, at(2)).await);
+    tx.commit().await.unwrap();
+    assert_eq!(findings(store).await, []);
+
+    let mut tx = store.begin().await.unwrap();
+    let spent = tx.key_spending(&["live", "test"]).await.unwrap();
+    let totals: Vec<_> = spent
+        .iter()
+        .map(|spent| (spent.account.0, spent.spending.total_points.get()))
+        .collect();
+    assert_eq!(totals, [(1, 30), (-1, 20)]);
+    // Counted anew, it is the same: the charges of before are those of the same person.
+    let anew = tx.spent_by_key(AccountId(1), "live", 0, (0, 0)).await;
+    assert_eq!(anew.unwrap(), (0, 0, 30));
+    let mut account = account(&mut tx, 1).await;
+    let refused = account.charge(points(71), call("live"), None, at(3));
+    assert!(matches!(
+        refused,
+        Err(Refused::Insufficient { .. } | Refused::CapReached(_))
+    ));
+    account
+        .charge(points(20), call("live"), None, at(3))
+        .unwrap();
+    tx.append_journal(&account).await.unwrap();
+    tx.commit().await.unwrap();
     assert_eq!(findings(store).await, []);
 }
 

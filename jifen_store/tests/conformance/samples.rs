@@ -1,13 +1,13 @@
 //! Rows to write, and the transactions the application makes of several verbs.
 
 use jifen_domain::catalogue::Package;
-use jifen_domain::key::ApiKey;
-use jifen_domain::ledger::{Account, ChargeDetail, Grant, LotSource, Refused};
+use jifen_domain::key::{ApiKey, Caps, Scopes};
+use jifen_domain::ledger::{ChargeDetail, Grant, LotSource, Refused, Request};
 use jifen_domain::order::{Channel, Order, OrderState, Payment, PaymentClaim, Settled};
 use jifen_domain::user::User;
 use jifen_domain::{AccountId, Fen, Points, Time, UserId};
 use jifen_store::testing::TestStore;
-use jifen_store::{ServiceCredential, Tx};
+use jifen_store::{AuditScope, Finding, LockedAccount, ServiceCredential, Tx};
 
 /// A moment so many seconds after the tests' beginning of time.
 pub(crate) fn at(seconds: i64) -> Time {
@@ -76,10 +76,16 @@ pub(crate) fn api_key(id: &str, user: i64) -> ApiKey {
         user: UserId(user),
         name: format!("key {id}"),
         active: true,
+        is_test: false,
+        hint: Some("aB3d".to_owned()),
         created_at: at(0),
         expires_at: at(0).plus_days(30),
         last_used_at: None,
         deleted_at: None,
+        caps: Caps::NONE,
+        rate: None,
+        ip_ranges: Vec::new(),
+        scopes: Vec::new(),
     }
 }
 
@@ -87,6 +93,8 @@ pub(crate) fn credential(id: &str) -> ServiceCredential {
     ServiceCredential {
         id: id.to_owned(),
         name: format!("gateway {id}"),
+        scopes: Scopes::all(),
+        rate: None,
         created_at: at(0),
         revoked_at: None,
     }
@@ -109,7 +117,17 @@ pub(crate) fn call(api_key_id: &str) -> ChargeDetail {
         api_key_id: api_key_id.to_owned(),
         title: "OCR".to_owned(),
         description: None,
+        tariff: None,
     }
+}
+
+/// The request so numbered, which asks for that many points.
+pub(crate) fn request(number: i64, asked: i64) -> Request {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&number.to_be_bytes());
+    key[8..].copy_from_slice(&number.wrapping_mul(0x2545_f491_4f6c_dd1d).to_be_bytes());
+    let input = asked.to_be_bytes();
+    Request { key, input }
 }
 
 /// Commits these people.
@@ -122,17 +140,33 @@ pub(crate) async fn add_users(store: &TestStore, ids: &[i64]) {
 }
 
 /// The account with this number, locked.
-pub(crate) async fn account(tx: &mut Tx, id: i64) -> Account {
+pub(crate) async fn account(tx: &mut Tx, id: i64) -> LockedAccount {
     tx.lock_account(AccountId(id)).await.unwrap().unwrap()
+}
+
+/// The same with its state alone, as the charge pipeline locks it.
+pub(crate) async fn state_of(tx: &mut Tx, id: i64) -> LockedAccount {
+    let mut accounts = tx.lock_accounts(&[AccountId(id)]).await.unwrap();
+    accounts.pop().unwrap()
+}
+
+/// Changes an account with its lots in a transaction of its own.
+pub(crate) async fn change<T>(
+    store: &TestStore,
+    id: i64,
+    change: impl FnOnce(&mut LockedAccount) -> T,
+) -> T {
+    let mut tx = store.begin().await.unwrap();
+    let mut account = account(&mut tx, id).await;
+    let outcome = change(&mut account);
+    tx.append_journal(&account).await.unwrap();
+    tx.commit().await.unwrap();
+    outcome
 }
 
 /// Grants in a transaction of its own.
 pub(crate) async fn give(store: &TestStore, id: i64, grant: Grant, now: Time) {
-    let mut tx = store.begin().await.unwrap();
-    let mut account = account(&mut tx, id).await;
-    account.grant(grant, now).unwrap();
-    tx.append_journal(&account).await.unwrap();
-    tx.commit().await.unwrap();
+    change(store, id, |account| account.grant(grant, now).unwrap()).await;
 }
 
 /// Charges in a transaction of its own. What expired is swept on the way, also when there is too little left.
@@ -143,9 +177,34 @@ pub(crate) async fn charge(
     detail: ChargeDetail,
     now: Time,
 ) -> Result<(), Refused> {
+    change(store, id, |account| {
+        account.charge(points(number), detail, None, now).map(drop)
+    })
+    .await
+}
+
+/// Charges as the pipeline does: with the account's state alone where that is enough.
+pub(crate) async fn charge_fast(
+    store: &TestStore,
+    id: i64,
+    number: i64,
+    detail: ChargeDetail,
+    request: Option<Request>,
+    now: Time,
+) -> Result<(), Refused> {
     let mut tx = store.begin().await.unwrap();
-    let mut account = account(&mut tx, id).await;
-    let charged = account.charge(points(number), detail, now).map(drop);
+    let mut account = state_of(&mut tx, id).await;
+    let mut charged = account
+        .charge(points(number), detail.clone(), request, now)
+        .map(drop);
+    if charged == Err(Refused::LotsNeeded) {
+        tx.load_lots(std::slice::from_mut(&mut account))
+            .await
+            .unwrap();
+        charged = account
+            .charge(points(number), detail, request, now)
+            .map(drop);
+    }
     tx.append_journal(&account).await.unwrap();
     tx.commit().await.unwrap();
     charged
@@ -205,20 +264,41 @@ pub(crate) async fn merge(tx: &mut Tx, one: i64, other: i64, now: Time) -> bool 
     younger_account.merge_into(older_account, now).unwrap();
     tx.append_journal(younger_account).await.unwrap();
     tx.append_journal(older_account).await.unwrap();
+    tx.adopt_requests(younger_account.id(), older_account.id())
+        .await
+        .unwrap();
     tx.redirect_user(younger.id, older.id, "the same unionid", now)
         .await
         .unwrap();
     true
 }
 
-/// Everything the audit has to say, about all accounts.
-pub(crate) async fn findings(store: &TestStore) -> Vec<(i64, String)> {
-    let mut tx = store.begin().await.unwrap();
-    let mut found = Vec::new();
-    for id in tx.accounts_after(AccountId(0), 1_000).await.unwrap() {
-        for finding in tx.audit_account(id, at(10_000_000)).await.unwrap() {
-            found.push((finding.account.0, finding.problem));
+/// Everything the audit has to say: of the whole ledger in one pass, account by account in passes, and of each account by
+/// itself.
+pub(crate) async fn findings(store: &TestStore) -> Vec<Finding> {
+    let mut found = audited(store).await;
+    let mut tx = store.snapshot().await.unwrap();
+    let now = at(10_000_000);
+    tx.audit_in_passes(AuditScope::All, now, &mut found, 1)
+        .await
+        .unwrap();
+    let users = tx.list_users(UserId(0), 1_000).await.unwrap();
+    for user in users {
+        for id in [user.user.id.into(), AccountId::of_tests(user.user.id)] {
+            found.extend(tx.audit_account(id, now).await.unwrap());
         }
     }
+    found
+}
+
+/// What an audit of the whole ledger finds.
+pub(crate) async fn audited(store: &TestStore) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let mut tx = store.snapshot().await.unwrap();
+    let audited = tx.audit(AuditScope::All, at(10_000_000), &mut found).await;
+    assert_eq!(
+        audited.unwrap().findings,
+        i64::try_from(found.len()).unwrap()
+    );
     found
 }

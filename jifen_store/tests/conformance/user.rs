@@ -62,7 +62,7 @@ async fn a_person_is_added_once_and_with_an_account(store: &TestStore) {
     assert!(!tx.insert_user(&complete(1)).await.unwrap());
     assert_eq!(tx.user(UserId(1)).await.unwrap(), Some(user(1)));
     let account = crate::samples::account(&mut tx, 1).await;
-    assert_eq!(account, jifen_domain::ledger::Account::new(account.id()));
+    assert_eq!(*account, jifen_domain::ledger::Account::new(account.id()));
 }
 
 async fn a_unionid_is_one_person_s(store: &TestStore) {

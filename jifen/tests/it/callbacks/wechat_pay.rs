@@ -152,7 +152,7 @@ async fn a_request_that_nobody_signed_is_unauthorized() {
         );
         assert_is_fail(&answer.text);
     }
-    let huge = post(vec![b' '; 200_000], &forged).await;
+    let huge = post(vec![b' '; 600_000], &forged).await;
     assert_eq!(huge.status, 413, "{}", huge.text);
     assert_is_fail(&huge.text);
     let wrong_method = world.get(NOTIFY).send().await;

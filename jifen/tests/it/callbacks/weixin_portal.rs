@@ -542,7 +542,7 @@ async fn hostile_bodies_are_forbidden() {
         &push(&world, b"<xml><a>\xff\xfe</a></xml>".to_vec()).await,
         "not UTF-8",
     );
-    let huge = push(&world, text(&"x".repeat(200_000), 1)).await;
+    let huge = push(&world, text(&"x".repeat(600_000), 1)).await;
     assert_eq!(
         (huge.status, huge.header("content-type")),
         (413, "text/plain; charset=utf-8"),

@@ -1,5 +1,7 @@
 //! `/api/v1/api-keys`.
 
+use std::time::Duration;
+
 use jifen_store::Engine;
 use serde_json::{Value, json};
 
@@ -236,39 +238,33 @@ async fn a_status_counts_at_once(world: World) {
 }
 
 #[tokio::test]
-async fn a_status_counts_on_every_node_within_a_second() {
+async fn a_status_counts_on_every_node_as_soon_as_it_is_heard_of() {
     let world = World::start(Engine::Postgres).await;
     let node = world.another_node().await;
-    let (token, _) = buy(&world, "xiaoming", "100001").await;
+    let token = world.log_in("xiaoming").await;
     let (id, key) = world.api_key(&token, "key").await;
     let gateway = world.gateway().await;
-    let charge_there = async |number: &str| {
-        let body = json!({ "apiKey": key, "points": 1, "title": "OCR" });
+    let body = json!({ "apiKey": key, "points": 1, "title": "OCR" }).to_string();
+    let charge_there = async || {
         let request = world
             .request_at(&node, "POST", "/api/v2/metering/charges")
-            .body(&body.to_string());
-        request
-            .token(&gateway)
-            .header("idempotency-key", number)
-            .send()
-            .await
-            .status
+            .body(&body);
+        let request = request.token(&gateway).header("idempotency-key", "1");
+        request.send().await.status
     };
-    assert_eq!(charge_there("1").await, 200);
-    for (number, (path, body, expected)) in [
+    assert_eq!(charge_there().await, 402, "there are no points");
+    for (path, body, expected) in [
         (UPDATE, json!({ "id": id, "status": "inactive" }), 403),
-        (UPDATE, json!({ "id": id, "status": "active" }), 200),
+        (UPDATE, json!({ "id": id, "status": "active" }), 402),
         (DELETE, json!({ "id": id }), 422),
-    ]
-    .into_iter()
-    .enumerate()
-    {
+    ] {
         assert_success(&send(&world, &token, path, body).await, &json!(null));
-        world.clock.advance_seconds(1);
-        assert_eq!(
-            charge_there(&format!("after {number}").replace(' ', "-")).await,
-            expected
-        );
+        // The clock stands still, so that only the announcement can bring the news.
+        tokio::time::timeout(Duration::from_secs(60), async {
+            while charge_there().await != expected {}
+        })
+        .await
+        .unwrap();
     }
 }
 

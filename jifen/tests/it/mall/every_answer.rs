@@ -211,8 +211,8 @@ async fn other_methods_are_refused_with_those_that_work(world: World) {
 }
 
 async fn a_body_over_the_limit_is_refused_unread(world: World) {
-    const TOO_LARGE: &str = "请求体不能超过 131072 字节";
-    assert_eq!(world.config.server.body_bytes_max, 131_072);
+    const TOO_LARGE: &str = "请求体不能超过 524288 字节";
+    assert_eq!(world.config.server.body_bytes_max, 524_288);
     let token = world.log_in("xiaoming").await;
     let before = everything(&world, &token).await;
     for (method, path, _) in NEEDS_SESSION
@@ -220,7 +220,7 @@ async fn a_body_over_the_limit_is_refused_unread(world: World) {
         .filter(|(method, ..)| *method == "POST")
     {
         let padded = |bytes: usize| format!("{{\"padding\":\"{}\"}}", "x".repeat(bytes - 14));
-        for bytes in [131_073, 1 << 20] {
+        for bytes in [524_289, 1 << 20] {
             let request = world
                 .request(method, path)
                 .body(&padded(bytes))
@@ -229,7 +229,7 @@ async fn a_body_over_the_limit_is_refused_unread(world: World) {
         }
         let fits = world
             .request(method, path)
-            .body(&padded(131_072))
+            .body(&padded(524_288))
             .token(&token)
             .send()
             .await;
@@ -242,7 +242,7 @@ async fn a_body_over_the_limit_is_refused_unread(world: World) {
         token.0
     );
     let chunk = format!("8000\r\n{}\r\n", " ".repeat(0x8000));
-    let answer = converse(&world, &format!("{head}{}0\r\n\r\n", chunk.repeat(5))).await;
+    let answer = converse(&world, &format!("{head}{}0\r\n\r\n", chunk.repeat(17))).await;
     assert!(
         answer.starts_with("HTTP/1.1 413 ") && answer.contains(TOO_LARGE),
         "{answer}"
@@ -325,7 +325,10 @@ async fn any_page_may_call_the_mall_in_development(world: World) {
             asked.header("access-control-allow-headers"),
             "authorization,content-type,x-request-id"
         );
-        assert_eq!(asked.header("access-control-allow-methods"), "GET,POST");
+        assert_eq!(
+            asked.header("access-control-allow-methods"),
+            "GET,POST,PATCH,DELETE"
+        );
         assert_eq!(
             asked.header("access-control-allow-credentials"),
             "",

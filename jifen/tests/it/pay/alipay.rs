@@ -300,9 +300,9 @@ async fn bodies_that_are_not_json_are_refused_in_the_documents_envelope() {
         "Content-Type",
     );
     assert_refused(
-        &send("application/json", " ".repeat(131_073)).await,
+        &send("application/json", " ".repeat(524_289)).await,
         "0002",
-        "131072",
+        "524288",
     );
     assert_eq!(
         send("application/json; charset=UTF-8", good).await.body["code"],

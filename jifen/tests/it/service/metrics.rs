@@ -5,7 +5,10 @@ use serde_json::json;
 
 use crate::world::{World, on_both_engines};
 
-on_both_engines!(every_request_is_counted_under_the_pattern_of_its_url);
+on_both_engines!(
+    every_request_is_counted_under_the_pattern_of_its_url,
+    every_charge_is_counted_by_how_it_ended,
+);
 
 /// The value of a metric's line, label by label as given; `None` when there is none.
 fn value(text: &str, name: &str, labels: &[&str]) -> Option<f64> {
@@ -107,6 +110,52 @@ async fn every_request_is_counted_under_the_pattern_of_its_url(world: World) {
         Some(1.0),
         "{again}"
     );
+}
+
+async fn every_charge_is_counted_by_how_it_ended(world: World) {
+    let text = scrape(&world).await;
+    let done = ["outcome=\"done\""];
+    assert_eq!(
+        value(&text, "jifen_charge_operations_total", &done),
+        Some(0.0)
+    );
+    let token = world.log_in("xiaoming").await;
+    let order = world.create_order(&token, "100001").await;
+    world.pay_with_wechat("xiaoming", &order).await;
+    world.deliver_notifications().await;
+    let (_, key) = world.api_key(&token, "k").await;
+    let gateway = world.gateway().await;
+    for (request, points) in [("1", 60), ("1", 60), ("2", 60), ("3", 1)] {
+        world.charge(&gateway, request, &key, points).await;
+    }
+    world.raw("ALTER TABLE entries RENAME TO lost").await;
+    world.charge(&gateway, "4", &key, 1).await;
+    world.raw("ALTER TABLE lost RENAME TO entries").await;
+
+    let text = scrape(&world).await;
+    for (outcome, count) in [
+        ("done", 2.0),
+        ("repeated", 1.0),
+        ("refused", 1.0),
+        ("turned_away", 0.0),
+        ("busy", 0.0),
+        ("broken", 1.0),
+    ] {
+        let label = format!("outcome=\"{outcome}\"");
+        let found = value(&text, "jifen_charge_operations_total", &[&label]);
+        assert_eq!(found, Some(count), "{outcome}: {text}");
+    }
+    for (name, expected) in [
+        ("jifen_charges_waiting", 0.0),
+        ("jifen_charge_group_operations_count", 4.0),
+        ("jifen_charge_group_operations_sum", 4.0),
+        ("jifen_charge_commit_duration_seconds_count", 4.0),
+        ("jifen_charge_database_failures_total", 0.0),
+    ] {
+        assert_eq!(value(&text, name, &[]), Some(expected), "{name}: {text}");
+    }
+    let seconds = value(&text, "jifen_charge_commit_duration_seconds_sum", &[]);
+    assert!(seconds.is_some_and(|seconds| seconds > 0.0), "{text}");
 }
 
 #[tokio::test]

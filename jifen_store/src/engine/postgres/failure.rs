@@ -17,6 +17,14 @@ pub(super) fn failure(error: &tokio_postgres::Error, sql: &str) -> Error {
     }
 }
 
+/// Names why a transaction did not begin; a server that only serves readers refuses it.
+pub(super) fn begin_failure(error: &tokio_postgres::Error) -> Error {
+    Error::Unavailable(match error.as_db_error() {
+        Some(refusal) => format!("{} ({})", refusal.message(), refusal.code().code()),
+        None => with_causes(error),
+    })
+}
+
 /// Whether the statements prepared on this connection no longer fit the schema, which another node has migrated.
 pub(super) fn is_stale_plan(error: &tokio_postgres::Error) -> bool {
     error.as_db_error().is_some_and(is_stale)

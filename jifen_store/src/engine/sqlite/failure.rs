@@ -5,7 +5,11 @@ use rusqlite::{Connection, ErrorCode, ffi};
 use crate::engine::error::Error;
 
 /// Names an error of a statement. The connection tells which index a violated uniqueness belongs to.
-pub(super) fn failure(connection: &Connection, error: &rusqlite::Error, sql: &str) -> Error {
+pub(in crate::engine) fn failure(
+    connection: &Connection,
+    error: &rusqlite::Error,
+    sql: &str,
+) -> Error {
     let rusqlite::Error::SqliteFailure(cause, message) = error else {
         return Error::refused(&error.to_string(), sql);
     };

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::{BUSY_SECONDS_MAX, connect};
+use super::{BUSY_SECONDS_MAX, connect, failure};
 use crate::engine::error::{Error, Result};
 
 /// Most readers at once. A read takes microseconds; only callers that hold one while they wait come near this.
@@ -82,10 +82,23 @@ impl Reader {
     }
 }
 
+impl Reader {
+    /// From its first statement on this reader sees one state, until it is dropped.
+    pub(in crate::engine) fn begin(&mut self) -> Result<()> {
+        let connection = self.connection();
+        connection
+            .execute_batch("BEGIN")
+            .map_err(|error| failure(connection, &error, "BEGIN"))
+    }
+}
+
 impl Drop for Reader {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
-            self.readers.idle().push(connection);
+            // One that cannot leave its transaction is closed.
+            if connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok() {
+                self.readers.idle().push(connection);
+            }
         }
     }
 }

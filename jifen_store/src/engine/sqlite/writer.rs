@@ -1,7 +1,7 @@
 //! The one writer, passed from caller to caller, and its commits in groups.
 //!
 //! Waiting for the disk costs a hundred times what a transaction's statements cost, so several transactions share one
-//! wait. They run one after the other as savepoints of one outer transaction; a caller that commits passes the writer to
+//! wait. They run one after the other in one outer transaction, all but the first as savepoints; a caller that commits passes the writer to
 //! the next in the queue and waits. When nobody is next, or the group is large or old enough, the outer transaction is
 //! committed on a thread of its own, and all its members are told. Those who arrive meanwhile queue up and are the next
 //! group: no timer decides, and a lone caller waits for nobody.
@@ -24,7 +24,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::{BUSY_SECONDS_MAX, connect, failure};
+use super::{BUSY_SECONDS_MAX, connect_writer, failure};
 use crate::engine::error::{Error, Result};
 
 /// Most callers in the queue.
@@ -50,10 +50,21 @@ impl Default for GroupLimits {
     }
 }
 
-/// A read-write transaction: a savepoint in the current group.
+/// A read-write transaction in the current group. The first of a group needs no savepoint: nobody else's work is in the outer
+/// transaction yet. (A savepoint costs a copy of each page that is changed after it.)
 pub(in crate::engine) struct Transaction {
     lease: Lease,
-    savepoint: bool,
+    undo: Undo,
+}
+
+/// How a transaction that is dropped is undone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Undo {
+    /// It is over.
+    Nothing,
+    /// With the outer transaction, which holds nothing else.
+    Outer,
+    Savepoint,
 }
 
 impl Transaction {
@@ -66,11 +77,12 @@ impl Transaction {
             Err(Error::Busy) => lease = queue.open_group_patiently(lease).await?,
             Err(error) => return Err(error),
         }
-        lease.writer().run("SAVEPOINT job")?;
-        Ok(Self {
-            lease,
-            savepoint: true,
-        })
+        let mut undo = Undo::Outer;
+        if lease.writer().has_members() {
+            lease.writer().run("SAVEPOINT job")?;
+            undo = Undo::Savepoint;
+        }
+        Ok(Self { lease, undo })
     }
 
     /// Runs statements on the writer's connection.
@@ -85,7 +97,7 @@ impl Transaction {
         {
             // A full disk and its like make SQLite roll back the outer transaction by itself, and with it the members
             // that have finished but not been told.
-            self.savepoint = false;
+            self.undo = Undo::Nothing;
             writer.fail_group(error);
         }
         outcome
@@ -93,8 +105,10 @@ impl Transaction {
 
     /// Joins the group, passes the writer on, and waits until the group is on the disk.
     pub(in crate::engine) async fn commit(mut self) -> Result<()> {
-        self.run(|connection| run(connection, "RELEASE job"))?;
-        self.savepoint = false;
+        if self.undo == Undo::Savepoint {
+            self.run(|connection| run(connection, "RELEASE job"))?;
+        }
+        self.undo = Undo::Nothing;
         let (member, outcome) = oneshot::channel();
         self.lease.writer().join_group(member)?;
         if !self.lease.queue.is_awaited() {
@@ -110,15 +124,22 @@ impl Transaction {
 
 impl Drop for Transaction {
     fn drop(&mut self) {
-        if self.savepoint {
-            let writer = self.lease.writer();
-            let undone = writer
-                .run("ROLLBACK TO job")
-                .and_then(|()| writer.run("RELEASE job"));
-            if let Err(error) = undone {
-                // What cannot be undone alone is undone with its group.
+        let writer = self.lease.writer();
+        match self.undo {
+            Undo::Nothing => {}
+            Undo::Outer => {
                 writer.roll_back();
-                writer.fail_group(&error);
+                writer.group = None;
+            }
+            Undo::Savepoint => {
+                let undone = writer
+                    .run("ROLLBACK TO job")
+                    .and_then(|()| writer.run("RELEASE job"));
+                if let Err(error) = undone {
+                    // What cannot be undone alone is undone with its group.
+                    writer.roll_back();
+                    writer.fail_group(&error);
+                }
             }
         }
     }
@@ -410,7 +431,7 @@ impl Writer {
             ?rolled_back,
             "a transaction could not be rolled back; reconnecting"
         );
-        let replaced = connect(&self.path, Duration::ZERO).map(|connection| {
+        let replaced = connect_writer(&self.path, Duration::ZERO).map(|connection| {
             self.connection = connection;
         });
         if let Err(error) = replaced {

@@ -26,31 +26,31 @@ impl Drop for Folder {
     }
 }
 
-/// A running mall.
+/// A running mall; it ends with this value.
 pub(crate) struct Mall {
     pub(crate) address: SocketAddr,
     child: Child,
 }
 
 impl Mall {
-    /// Starts the mall on the database in `folder`; ready means that it has answered.
-    pub(crate) async fn start(folder: &Folder, sandbox: SocketAddr) -> Self {
+    /// Starts the mall by a command to which its address is added; ready means that it has answered.
+    pub(crate) async fn start(mut command: Command) -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
-        let child = Command::new(env!("CARGO_BIN_EXE_jifen"))
+        let child = command
             .env("JIFEN__SERVER__LISTEN", address.to_string())
-            .env("JIFEN__DATABASE__URL", folder.0.join("bench.db"))
-            .env("JIFEN__SANDBOX__MODE", "outside")
-            .env("JIFEN__SANDBOX__LISTEN", sandbox.to_string())
             .env("JIFEN__LOG__LEVEL", "warn")
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
+        let mut mall = Self { address, child };
         while !answers(address).await {
+            let ended = mall.child.try_wait().unwrap();
+            assert!(ended.is_none(), "the mall did not start: {ended:?}");
             tokio::task::yield_now().await;
         }
-        Self { address, child }
+        mall
     }
 
     /// Resident memory.
@@ -84,11 +84,21 @@ impl Mall {
             .status()
             .unwrap();
         assert!(stopped.success());
-        let status = tokio::task::spawn_blocking(move || self.child.wait())
-            .await
-            .unwrap()
-            .unwrap();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        };
         assert!(status.success(), "the mall stopped with {status}");
+    }
+}
+
+impl Drop for Mall {
+    fn drop(&mut self) {
+        // Does nothing to one that was stopped.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

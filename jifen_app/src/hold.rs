@@ -1,0 +1,310 @@
+//! Holds: points set aside for a call whose price is known only afterwards.
+
+use jifen_domain::ledger::{Capture, Hold, HoldState, Refused, TariffUse};
+use jifen_domain::{AccountId, Points, Time};
+use jifen_store::ServiceCredential;
+
+use crate::App;
+use crate::call::{self, ChargeRequest, Cost, declined};
+use crate::charge::{charge_id, parse_charge_id};
+use crate::error::{Error, Result, Text};
+use crate::pipeline::{Action, Answer, Declined, Operation};
+use crate::rate_limits::Rates;
+
+/// Seconds a hold lasts when nothing is said.
+const HOLD_SECONDS_DEFAULT: i64 = 300;
+/// Most seconds a hold lasts from now.
+const HOLD_SECONDS_MAX: i64 = 86_400;
+
+/// Points set aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Names the hold for ever.
+    pub id: String,
+    /// With which key.
+    pub key_id: String,
+    /// Points set aside in all.
+    pub points: i64,
+    /// What could be spent right after it.
+    pub balance: Points,
+    /// When it ends by itself.
+    pub expires_at: Time,
+    /// The same request had been answered before; this is its first answer.
+    pub is_replay: bool,
+    /// How often the key and the gateway may go on calling; of a new hold only.
+    pub rates: Option<Rates>,
+}
+
+/// A hold that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The charge, when it was captured.
+    pub charge_id: Option<String>,
+    /// Points charged.
+    pub points: i64,
+    /// How much of the cost could not be taken: the account held no more.
+    pub shortfall: Points,
+    /// What could be spent right after it.
+    pub balance: Points,
+    /// When.
+    pub at: Time,
+    /// It had been ended in the same way before; this is the first answer.
+    pub is_replay: bool,
+}
+
+impl App {
+    /// Sets points aside for a call.
+    pub async fn hold(
+        &self,
+        gateway: &ServiceCredential,
+        idempotency_key: &str,
+        request: &ChargeRequest,
+        seconds: Option<i64>,
+    ) -> Result<Held> {
+        let seconds = check_seconds(seconds.unwrap_or(HOLD_SECONDS_DEFAULT))?;
+        let lasting = seconds.to_string();
+        let input = call::input_of(request);
+        let mut input: Vec<&str> = input.iter().map(String::as_str).collect();
+        input.extend(["hold", &lasting]);
+        let named = call::request(gateway, idempotency_key, &input)?;
+        self.require_charges_open().await?;
+        let call = match self.admit(gateway, request).await {
+            Ok(call) => call,
+            Err(refused) => {
+                let (_, answer) = self.first_answer(&request.api_key, named, refused).await?;
+                return self.held(answer.account, answer.entry, &answer, None).await;
+            }
+        };
+        let now = self.now();
+        let expires_at = now.plus_seconds(seconds);
+        let used_key = self.noted_uses.to_note(&call.key, now);
+        let outcome = self
+            .spend(&call.key, |account| Operation {
+                account,
+                request: named,
+                action: Action::Hold {
+                    points: call.points,
+                    detail: call.detail.clone(),
+                    expires_at,
+                },
+                used_key: used_key.clone(),
+            })
+            .await?;
+        let answer = outcome.map_err(declined)?;
+        if let Some(key_id) = used_key {
+            self.noted_uses.noted(key_id, now);
+        }
+        let rates = Some(call.rates);
+        self.held(answer.account, answer.entry, &answer, rates)
+            .await
+    }
+
+    /// Gives an open hold more points, more time, or both.
+    pub async fn extend_hold(
+        &self,
+        gateway: &ServiceCredential,
+        idempotency_key: &str,
+        id: &str,
+        points: Option<i64>,
+        seconds: Option<i64>,
+    ) -> Result<Held> {
+        let (account, hold) = hold_id(id)?;
+        let more = points.map_or(Ok(Points::ZERO), call::movable)?;
+        let until = match seconds {
+            Some(seconds) => self.now().plus_seconds(check_seconds(seconds)?),
+            // It never gets shorter.
+            None => Time::from_micros(0),
+        };
+        let parts = [
+            "extend".to_owned(),
+            id.to_owned(),
+            more.get().to_string(),
+            seconds.map_or_else(String::new, |seconds| seconds.to_string()),
+        ];
+        let named = call::request(
+            gateway,
+            idempotency_key,
+            &parts.each_ref().map(String::as_str),
+        )?;
+        self.require_charges_open().await?;
+        let action = Action::Extend {
+            hold,
+            more,
+            expires_at: until,
+        };
+        let answer = self.on_hold(account, hold, named, action).await?;
+        self.held(account, hold, &answer, None).await
+    }
+
+    /// Charges what a held call cost; the rest of the hold is free again. Once: the same cost again gets the same answer.
+    pub async fn capture_hold(&self, id: &str, cost: Cost) -> Result<Ended> {
+        let (account, hold) = hold_id(id)?;
+        let (cost, tariff) = self.cost_of_capture(account, hold, cost).await?;
+        let amount = cost.get().to_string();
+        let named = call::request_of(&format!("{id}/end"), &["capture", &amount]);
+        let capture = Capture { hold, cost, tariff };
+        let action = Action::Capture(capture);
+        let answer = self.on_hold(account, hold, named, action).await?;
+        let shortfall = match answer.shortfall {
+            Some(shortfall) => shortfall,
+            None => self
+                .stored_hold(account, hold)
+                .await?
+                .shortfall
+                .unwrap_or_default(),
+        };
+        Ok(Ended {
+            charge_id: Some(charge_id(account, answer.entry)),
+            points: answer.points,
+            shortfall,
+            balance: self.settled(&answer).await?,
+            at: answer.at,
+            is_replay: answer.is_replay,
+        })
+    }
+
+    /// Ends a hold without a charge. Once: again gets the same answer.
+    pub async fn release_hold(&self, id: &str) -> Result<Ended> {
+        let (account, hold) = hold_id(id)?;
+        let named = call::request_of(&format!("{id}/end"), &["release"]);
+        let answer = self
+            .on_hold(account, hold, named, Action::Release { hold })
+            .await?;
+        Ok(Ended {
+            charge_id: None,
+            points: 0,
+            shortfall: Points::ZERO,
+            balance: self.settled(&answer).await?,
+            at: answer.at,
+            is_replay: answer.is_replay,
+        })
+    }
+
+    /// What could be spent right after a hold had ended.
+    async fn settled(&self, answer: &Answer) -> Result<Points> {
+        if let Some(settled) = answer.settled {
+            return Ok(settled);
+        }
+        let mut reader = self.store.read().await?;
+        let settled = reader.settled_after(answer.account, answer.entry).await?;
+        Ok(settled.unwrap_or(answer.available))
+    }
+
+    async fn cost_of_capture(
+        &self,
+        account: AccountId,
+        hold: i64,
+        cost: Cost,
+    ) -> Result<(Points, Option<TariffUse>)> {
+        match cost {
+            Cost::Points(points) => {
+                let cost = Points::new(points).filter(|points| *points <= Points::MOVEMENT_MAX);
+                Ok((cost.ok_or_else(call::out_of_range)?, None))
+            }
+            Cost::Units(units) => {
+                let tariff = self.stored_hold(account, hold).await?.detail.tariff;
+                let tariff = tariff.ok_or_else(|| {
+                    let text = Text::new(
+                        "预占未按资费计价，请改用 points",
+                        "the hold was not priced by a tariff: name points instead",
+                    );
+                    Error::invalid("units", text)
+                })?;
+                let points = self.price_under(tariff.id, units).await?;
+                let id = tariff.id;
+                Ok((points, Some(TariffUse { id, units })))
+            }
+        }
+    }
+
+    async fn on_hold(
+        &self,
+        account: AccountId,
+        hold: i64,
+        request: jifen_domain::ledger::Request,
+        action: Action,
+    ) -> Result<Answer> {
+        let operation = Operation {
+            account,
+            request,
+            action,
+            used_key: None,
+        };
+        let ends = !matches!(operation.action, Action::Extend { .. });
+        match self.pipeline.submit(operation).await? {
+            Ok(answer) => Ok(answer),
+            Err(Declined::Refused(Refused::NoSuchHold, _)) => {
+                Err(self.why_not(account, hold).await)
+            }
+            Err(Declined::Reused) if ends => Err(self.why_not(account, hold).await),
+            Err(Declined::NoAccount) => Err(no_such_hold()),
+            Err(other) => Err(declined(other)),
+        }
+    }
+
+    /// Why nothing more can be done with a hold.
+    async fn why_not(&self, account: AccountId, hold: i64) -> Error {
+        match self.stored_hold(account, hold).await {
+            Ok(hold) => match hold.state {
+                HoldState::Captured => ended("已扣费", "was captured"),
+                HoldState::Released => ended("已释放", "was released"),
+                // One whose time is over ends with the next operation on its account.
+                HoldState::Expired | HoldState::Held => ended("已过期", "has expired"),
+            },
+            Err(error) => error,
+        }
+    }
+
+    async fn stored_hold(&self, account: AccountId, hold: i64) -> Result<Hold> {
+        let stored = self.store.read().await?.hold(account, hold).await?;
+        stored.ok_or_else(no_such_hold)
+    }
+
+    async fn held(
+        &self,
+        account: AccountId,
+        hold: i64,
+        answer: &Answer,
+        rates: Option<Rates>,
+    ) -> Result<Held> {
+        let stored = self.stored_hold(account, hold).await?;
+        Ok(Held {
+            id: charge_id(account, hold),
+            key_id: stored.detail.api_key_id,
+            points: stored.points.get(),
+            balance: answer.available,
+            expires_at: stored.expires_at,
+            is_replay: answer.is_replay,
+            rates,
+        })
+    }
+}
+
+fn hold_id(id: &str) -> Result<(AccountId, i64)> {
+    parse_charge_id(id).ok_or_else(no_such_hold)
+}
+
+fn no_such_hold() -> Error {
+    Error::NotFound(Text::new("没有这笔预占", "no such hold"))
+}
+
+fn ended(zh: &str, en: &str) -> Error {
+    Error::Ended(Text::owned(
+        format!("这笔预占{zh}，不能再改"),
+        format!("the hold {en}: nothing more can be done with it"),
+    ))
+}
+
+fn check_seconds(seconds: i64) -> Result<i64> {
+    if (1..=HOLD_SECONDS_MAX).contains(&seconds) {
+        return Ok(seconds);
+    }
+    let text = Text::owned(
+        format!("须为 1 至 {HOLD_SECONDS_MAX} 的整数"),
+        format!("must be a whole number from 1 to {HOLD_SECONDS_MAX}"),
+    );
+    Err(Error::Invalid {
+        field: "seconds",
+        text,
+    })
+}

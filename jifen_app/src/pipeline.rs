@@ -1,0 +1,207 @@
+//! The charge pipeline: what arrives while a commit is under way becomes the next commit.
+//!
+//! Everything that spends points is an [`Operation`] on one account, put into a bounded queue. A worker takes all that is
+//! waiting, decides it in the order of arrival and writes it in one transaction ([`group`]), and answers when that is on the
+//! disk. Nobody waits for a timer: when nothing is under way a lone operation is a group by itself. An operation that fails
+//! fails alone; a full queue says so at once.
+//!
+//! Nothing is remembered between groups: the rows of the accounts, locked by the transaction, are the only truth. So any number
+//! of workers and nodes may run, and one that dies takes nothing with it but what it had not answered.
+
+mod counts;
+mod group;
+mod operation;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, OnceLock};
+
+use jifen_domain::AccountId;
+use jifen_store::{Engine, Store};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+
+pub use counts::{Distribution, PipelineCounts};
+pub(crate) use operation::{Action, Answer, Declined, Operation, Outcome};
+
+use counts::Counters;
+
+/// How often a group gives way to those who are about to ask.
+const GIVE_WAY_MAX: usize = 8;
+
+/// The way in.
+pub(crate) struct Pipeline {
+    context: Arc<Context>,
+    queues: OnceLock<Vec<mpsc::Sender<Job>>>,
+    settings: PipelineSettings,
+}
+
+/// How much is done at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PipelineSettings {
+    /// Most operations in one transaction, at least 1: bounds how long the first of them waits.
+    pub group_max: usize,
+    /// Most operations waiting for one worker, at least 1,000: a whole batch.
+    pub waiting_max: usize,
+    /// Workers on PostgreSQL, each with a connection, the accounts shared out between them; at least 1. SQLite has one writer.
+    pub workers: usize,
+}
+
+/// What a worker needs.
+struct Context {
+    store: Store,
+    environment: Arc<dyn Environment>,
+    counters: Counters,
+}
+
+struct Job {
+    operation: Operation,
+    answer: oneshot::Sender<Outcome>,
+}
+
+impl Pipeline {
+    pub(crate) fn new(
+        store: Store,
+        environment: Arc<dyn Environment>,
+        settings: PipelineSettings,
+    ) -> Self {
+        Self {
+            context: Arc::new(Context {
+                store,
+                environment,
+                counters: Counters::default(),
+            }),
+            queues: OnceLock::new(),
+            settings,
+        }
+    }
+
+    /// Does one operation. What it answers is on the disk.
+    pub(crate) async fn submit(&self, operation: Operation) -> Result<Outcome> {
+        let (answer, outcome) = oneshot::channel();
+        self.queue_of(operation.account)
+            .try_send(Job { operation, answer })
+            .map_err(|_| self.turn_away(1))?;
+        outcome.await.map_err(|_| lost())
+    }
+
+    /// Does several, all of them accepted into the queue or none. In the order given, as far as they are on one account.
+    pub(crate) async fn submit_all(&self, operations: Vec<Operation>) -> Result<Vec<Outcome>> {
+        let queues = self.queues();
+        let mut wanted = vec![0; queues.len()];
+        for operation in &operations {
+            wanted[place(operation.account, queues.len())] += 1;
+        }
+        let mut places = Vec::with_capacity(queues.len());
+        for (queue, wanted) in queues.iter().zip(wanted) {
+            let reserved = queue.try_reserve_many(wanted);
+            places.push(reserved.map_err(|_| self.turn_away(operations.len()))?);
+        }
+        let mut outcomes = Vec::with_capacity(operations.len());
+        for operation in operations {
+            let (answer, outcome) = oneshot::channel();
+            let place = places[place(operation.account, queues.len())].next();
+            place.ok_or_else(lost)?.send(Job { operation, answer });
+            outcomes.push(outcome);
+        }
+        drop(places);
+        let mut answers = Vec::with_capacity(outcomes.len());
+        for outcome in outcomes {
+            answers.push(outcome.await.map_err(|_| lost())?);
+        }
+        Ok(answers)
+    }
+
+    /// What it has done so far, and what waits in it.
+    pub(crate) fn counts(&self) -> PipelineCounts {
+        self.context.counters.read(self.waiting())
+    }
+
+    fn waiting(&self) -> usize {
+        let queues = self.queues.get().map_or(&[][..], Vec::as_slice);
+        queues
+            .iter()
+            .map(|queue| queue.max_capacity() - queue.capacity())
+            .sum()
+    }
+
+    fn turn_away(&self, operations: usize) -> Error {
+        self.context.counters.turned_away(operations);
+        Error::Busy("the charge pipeline is full".into())
+    }
+
+    fn queue_of(&self, account: AccountId) -> &mpsc::Sender<Job> {
+        let queues = self.queues();
+        &queues[place(account, queues.len())]
+    }
+
+    /// Started by the first operation, inside the runtime. They end when the pipeline is gone.
+    fn queues(&self) -> &[mpsc::Sender<Job>] {
+        self.queues.get_or_init(|| {
+            let workers = match self.context.store.engine() {
+                Engine::Sqlite => 1,
+                Engine::Postgres => self.settings.workers,
+            };
+            (0..workers)
+                .map(|_| {
+                    let (queue, jobs) = mpsc::channel(self.settings.waiting_max);
+                    let context = Arc::clone(&self.context);
+                    tokio::spawn(context.work(jobs, self.settings.group_max));
+                    queue
+                })
+                .collect()
+        })
+    }
+}
+
+impl Context {
+    async fn work(self: Arc<Self>, mut queue: mpsc::Receiver<Job>, group_max: usize) {
+        let mut jobs = Vec::with_capacity(group_max);
+        while gather(&mut queue, &mut jobs, group_max).await {
+            let (operations, answers): (Vec<_>, Vec<_>) = jobs
+                .drain(..)
+                .map(|job| (job.operation, job.answer))
+                .unzip();
+            let outcomes = group::settle(&self, &operations).await;
+            self.counters.ended(&outcomes);
+            for (answer, outcome) in answers.into_iter().zip(outcomes) {
+                // Whoever has gone away asks again with the same idempotency key.
+                drop(answer.send(outcome));
+            }
+        }
+    }
+}
+
+/// Takes what is waiting. Those who are about to ask may join, as long as giving way to them brings more: the larger a group,
+/// the less its commit costs each. Nobody is waited for. `false` when there will be no more.
+async fn gather(queue: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>, group_max: usize) -> bool {
+    if queue.recv_many(jobs, group_max).await == 0 {
+        return false;
+    }
+    for _ in 0..GIVE_WAY_MAX {
+        tokio::task::yield_now().await;
+        let before = jobs.len();
+        while jobs.len() < group_max
+            && let Ok(job) = queue.try_recv()
+        {
+            jobs.push(job);
+        }
+        if jobs.len() == before {
+            break;
+        }
+    }
+    true
+}
+
+/// Which of `count` queues an account's operations go to: always the same, so that their order is kept.
+fn place(account: AccountId, count: usize) -> usize {
+    usize::try_from(account.0.unsigned_abs() % (count as u64)).unwrap_or(0)
+}
+
+fn lost() -> Error {
+    Error::Busy("a worker of the charge pipeline was lost".into())
+}

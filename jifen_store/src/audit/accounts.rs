@@ -1,0 +1,217 @@
+//! Accounts: what their entries make of them, and what their rows say.
+
+use super::Audit;
+use super::entry::{EntryRow, Kind};
+use super::fact::Fact;
+use super::table::{Key, ROWS, Table};
+use crate::engine::Row;
+use crate::ledger::{BLOCK_ENTRIES_I64, TAIL_ITEM_BYTES};
+use crate::{Result, Tx};
+
+/// An account as far as its entries were read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Running {
+    pub(super) id: i64,
+    /// As its row says: tells entries of whole blocks from those of the tail.
+    pub(super) entry_count: i64,
+    pub(super) entries: i64,
+    pub(super) charges: i64,
+    pub(super) lots: i64,
+    pub(super) balance: i64,
+    pub(super) held: i64,
+}
+
+impl Running {
+    /// The number of the last entry in a whole block.
+    pub(super) fn folded(&self) -> i64 {
+        self.entry_count.div_euclid(BLOCK_ENTRIES_I64) * BLOCK_ENTRIES_I64
+    }
+
+    /// As an entry leaves it. What the entry says counts, so that one that is wrong does not make all that follow wrong.
+    pub(super) fn after(self, entry: &EntryRow) -> Self {
+        Self {
+            entries: entry.number,
+            charges: entry.charge_number.unwrap_or(self.charges),
+            lots: match entry.granted_lot() {
+                Some(lot) => lot,
+                None if entry.kind == Kind::Grant => self.lots + 1,
+                None => self.lots,
+            },
+            balance: entry.balance_after,
+            held: entry.held_after,
+            ..self
+        }
+    }
+
+    pub(super) fn restart(&mut self) {
+        *self = Self {
+            id: self.id,
+            entry_count: self.entry_count,
+            ..Self::default()
+        };
+    }
+}
+
+impl Tx {
+    /// The accounts of a range in the order of their ids, at most `accounts_max`.
+    pub(super) async fn running_accounts(
+        &mut self,
+        range: (i64, i64),
+        accounts_max: usize,
+    ) -> Result<Vec<Running>> {
+        let mut accounts: Vec<Running> = Vec::new();
+        let mut after = range.0.saturating_sub(1);
+        while accounts.len() < accounts_max {
+            let room = i64::try_from(accounts_max - accounts.len()).unwrap_or(i64::MAX);
+            let rows = room.min(ROWS);
+            let read = self
+                .fetch_all(
+                    "SELECT id, entry_count FROM accounts WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3",
+                    &[after.into(), range.1.into(), rows.into()],
+                    |row| {
+                        Ok(Running {
+                            id: row.get(0)?,
+                            entry_count: row.get(1)?,
+                            ..Running::default()
+                        })
+                    },
+                )
+                .await?;
+            let is_end = i64::try_from(read.len()).unwrap_or(i64::MAX) < rows;
+            after = read.last().map_or(after, |account| account.id);
+            accounts.extend(read);
+            if is_end {
+                break;
+            }
+        }
+        Ok(accounts)
+    }
+}
+
+/// A row of `accounts`.
+pub(super) struct AccountRow {
+    id: i64,
+    user: i64,
+    balance: i64,
+    held: i64,
+    entry_count: i64,
+    charge_count: i64,
+    lot_count: i64,
+    front: [Option<i64>; 3],
+    tail: Vec<u8>,
+    has_capped_keys: i64,
+    counts_spending: i64,
+    /// Of the lot that is the front.
+    front_exists: i64,
+}
+
+impl Table for AccountRow {
+    const NAME: &'static str = "accounts";
+    const SQL: &'static str = "SELECT a.id, a.user_id, a.balance, a.held, a.entry_count, a.charge_count, a.lot_count, a.front_lot, \
+         a.front_remaining, a.front_held, a.tail, a.has_capped_keys, \
+         CASE WHEN EXISTS (SELECT 1 FROM key_spending s WHERE s.account_id = a.id) THEN 1 ELSE 0 END, \
+         CASE WHEN EXISTS (SELECT 1 FROM lots l WHERE l.account_id = a.id AND l.number = a.front_lot) THEN 1 ELSE 0 END \
+         FROM accounts a WHERE a.id > $1 AND a.id <= $2 ORDER BY a.id LIMIT $3";
+
+    fn before(account: i64) -> Key {
+        Key::One(account.saturating_sub(1))
+    }
+
+    fn read(row: &Row<'_>) -> Result<Self> {
+        Ok(Self {
+            id: row.get(0)?,
+            user: row.get(1)?,
+            balance: row.get(2)?,
+            held: row.get(3)?,
+            entry_count: row.get(4)?,
+            charge_count: row.get(5)?,
+            lot_count: row.get(6)?,
+            front: [row.get(7)?, row.get(8)?, row.get(9)?],
+            tail: row.get(10)?,
+            has_capped_keys: row.get(11)?,
+            counts_spending: row.get(12)?,
+            front_exists: row.get(13)?,
+        })
+    }
+
+    fn key(&self) -> Key {
+        Key::One(self.id)
+    }
+
+    fn check(&self, audit: &mut Audit<'_>) {
+        self.check_against_entries(audit);
+        let whole = [
+            self.front.iter().all(Option::is_some),
+            self.front.iter().all(Option::is_none),
+        ];
+        let [_, front_remaining, front_held] = self.front.map(Option::unwrap_or_default);
+        let tail_entries = self.entry_count.rem_euclid(BLOCK_ENTRIES_I64);
+        let tail_bytes = usize::try_from(tail_entries).unwrap_or(0) * TAIL_ITEM_BYTES;
+        audit.require(
+            self.id,
+            Self::NAME,
+            "the row",
+            &[
+                (
+                    self.id == self.user || self.id.checked_neg() == Some(self.user),
+                    "its number is not that of its user",
+                ),
+                (
+                    0 <= self.held && self.held <= self.balance,
+                    "what is held is not a part of the balance",
+                ),
+                (whole.contains(&true), "its front is not told as a whole"),
+                (
+                    0 <= front_held
+                        && front_held <= front_remaining
+                        && front_remaining <= self.balance,
+                    "its front is not a part of the balance",
+                ),
+                (
+                    whole[1] || self.front_exists == 1,
+                    "its front is a lot that does not exist",
+                ),
+                (
+                    self.tail.len() == tail_bytes,
+                    "its tail is not as long as the number of entries demands",
+                ),
+                (
+                    self.has_capped_keys == self.counts_spending,
+                    "whether it has keys with a cap is not what key_spending says",
+                ),
+            ],
+        );
+        let folded = self.entry_count - tail_entries;
+        for (item, entry) in self.tail.chunks_exact(TAIL_ITEM_BYTES).zip(folded + 1..) {
+            let (position, beginning) = item.split_at(TAIL_ITEM_BYTES / 2);
+            let number = |bytes: &[u8]| bytes.first_chunk().copied().unwrap_or_default();
+            let position = i64::from_be_bytes(number(position));
+            audit.fact(self.id, Fact::Place { entry, position }, -1, None);
+            let beginning = number(beginning);
+            audit.fact(self.id, Fact::TailKey { entry, beginning }, -1, None);
+        }
+    }
+}
+
+impl AccountRow {
+    fn check_against_entries(&self, audit: &mut Audit<'_>) {
+        let found = audit
+            .accounts
+            .binary_search_by_key(&self.id, |account| account.id);
+        let Some(running) = found.ok().map(|place| audit.accounts[place]) else {
+            return;
+        };
+        for (what, stored, made) in [
+            ("a balance of", self.balance, running.balance),
+            ("held points of", self.held, running.held),
+            ("a number of entries of", self.entry_count, running.entries),
+            ("a number of charges of", self.charge_count, running.charges),
+            ("a number of lots of", self.lot_count, running.lots),
+        ] {
+            if stored != made {
+                let problem = format!("it says {what} {stored}, its entries make it {made}");
+                audit.find(self.id, Self::NAME, "the row".to_owned(), problem);
+            }
+        }
+    }
+}

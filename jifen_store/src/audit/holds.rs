@@ -1,0 +1,172 @@
+//! Holds, and the lots they are on.
+
+use std::borrow::Cow;
+
+use super::Audit;
+use super::fact::{Call, Ended, Fact, HeldFor};
+use super::table::{Key, Table};
+use crate::Result;
+use crate::engine::Row;
+
+/// A row of `holds`.
+pub(super) struct HoldRow {
+    account: i64,
+    entry: i64,
+    points: i64,
+    created_at: i64,
+    state: String,
+    key: String,
+    tariff: Option<i64>,
+    title: String,
+    description: Option<String>,
+    end_entry: Option<i64>,
+    shortfall: Option<i64>,
+}
+
+impl Table for HoldRow {
+    const NAME: &'static str = "holds";
+    const SQL: &'static str = "SELECT account_id, entry_number, points, created_at, state, api_key_id, tariff_id, title, description, \
+         end_entry, shortfall FROM holds WHERE (account_id, entry_number) > ($1, $2) AND account_id <= $3 \
+         ORDER BY account_id, entry_number LIMIT $4";
+
+    fn before(account: i64) -> Key {
+        Key::Two(account, i64::MIN)
+    }
+
+    fn read(row: &Row<'_>) -> Result<Self> {
+        Ok(Self {
+            account: row.get(0)?,
+            entry: row.get(1)?,
+            points: row.get(2)?,
+            created_at: row.get(3)?,
+            state: row.get(4)?,
+            key: row.get(5)?,
+            tariff: row.get(6)?,
+            title: row.get(7)?,
+            description: row.get(8)?,
+            end_entry: row.get(9)?,
+            shortfall: row.get(10)?,
+        })
+    }
+
+    fn key(&self) -> Key {
+        Key::Two(self.account, self.entry)
+    }
+
+    fn check(&self, audit: &mut Audit<'_>) {
+        let is = |state: &str| self.state == state;
+        audit.require(
+            self.account,
+            Self::NAME,
+            &format!("hold {}", self.entry),
+            &[
+                (self.points > 0, "its points are not positive"),
+                (
+                    ["held", "captured", "released", "expired"].contains(&self.state.as_str()),
+                    "there is no such state",
+                ),
+                (
+                    is("held") == self.end_entry.is_none(),
+                    "a hold that has ended, and no other, names the entry that ended it",
+                ),
+                (
+                    is("captured") == self.shortfall.is_some(),
+                    "what was captured, and nothing else, has a shortfall",
+                ),
+                (
+                    self.shortfall.is_none_or(|points| points >= 0),
+                    "its shortfall is negative",
+                ),
+            ],
+        );
+        let (account, hold) = (self.account, self.entry);
+        let made = HeldFor {
+            hold,
+            at: self.created_at,
+            tariff: self.tariff,
+            call: self.call(),
+        };
+        audit.fact(account, Fact::Held(Box::new(made)), -1, None);
+        let points = self.points.saturating_neg();
+        audit.fact(account, Fact::HeldPoints { hold }, points, None);
+        audit.fact(account, Fact::Pinned { hold }, self.points, None);
+        if let Some(entry) = self.end_entry {
+            let ended = Ended {
+                hold,
+                entry,
+                captured: is("captured").then(|| self.call()),
+            };
+            audit.fact(account, Fact::Ended(Box::new(ended)), -1, None);
+            audit.fact(account, Fact::Freed { hold }, points, None);
+        }
+    }
+}
+
+impl HoldRow {
+    fn call(&self) -> Call<'_> {
+        Call {
+            key: Cow::Borrowed(&self.key),
+            title: Cow::Borrowed(&self.title),
+            description: self.description.as_deref().map(Cow::Borrowed),
+        }
+    }
+}
+
+/// A row of `hold_lots`.
+pub(super) struct HoldLotRow {
+    account: i64,
+    entry: i64,
+    lot: i64,
+    points: i64,
+    /// Of its hold.
+    state: Option<String>,
+}
+
+impl Table for HoldLotRow {
+    const NAME: &'static str = "hold_lots";
+    const SQL: &'static str = "SELECT x.account_id, x.entry_number, x.lot_number, x.points, h.state FROM hold_lots x \
+         LEFT JOIN holds h ON h.account_id = x.account_id AND h.entry_number = x.entry_number \
+         WHERE (x.account_id, x.entry_number, x.lot_number) > ($1, $2, $3) AND x.account_id <= $4 \
+         ORDER BY x.account_id, x.entry_number, x.lot_number LIMIT $5";
+
+    fn before(account: i64) -> Key {
+        Key::Three(account, i64::MIN, i64::MIN)
+    }
+
+    fn read(row: &Row<'_>) -> Result<Self> {
+        Ok(Self {
+            account: row.get(0)?,
+            entry: row.get(1)?,
+            lot: row.get(2)?,
+            points: row.get(3)?,
+            state: row.get(4)?,
+        })
+    }
+
+    fn key(&self) -> Key {
+        Key::Three(self.account, self.entry, self.lot)
+    }
+
+    fn check(&self, audit: &mut Audit<'_>) {
+        let (hold, lot) = (self.entry, self.lot);
+        audit.require(
+            self.account,
+            Self::NAME,
+            &format!("hold {hold}, lot {lot}"),
+            &[
+                (self.points > 0, "its points are not positive"),
+                (self.state.is_some(), "there is no such hold"),
+            ],
+        );
+        let pinned = self.points.saturating_neg();
+        audit.fact(self.account, Fact::Pinned { hold }, pinned, None);
+        if self.state.as_deref() == Some("held") {
+            audit.fact(
+                self.account,
+                Fact::HeldOfLot { lot },
+                self.points,
+                Some(hold),
+            );
+        }
+    }
+}

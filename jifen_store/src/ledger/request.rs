@@ -1,0 +1,184 @@
+//! What was done for a request, so that its repetition gets the same answer.
+
+use jifen_domain::ledger::Request;
+use jifen_domain::{AccountId, Points, Time};
+
+use super::account::LockedAccount;
+use super::points;
+use crate::engine::{Column, Row};
+use crate::{Error, Result, Tx};
+
+/// An entry that answers a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// The account.
+    pub account: AccountId,
+    /// The entry's number in it.
+    pub entry: i64,
+    /// Hash of what was asked for.
+    pub input: [u8; 8],
+    /// What it added to the balance.
+    pub signed_points: i64,
+    /// Balance after it.
+    pub balance_after: Points,
+    /// Of that, held.
+    pub held_after: Points,
+    /// When.
+    pub at: Time,
+    /// The key that was used.
+    pub api_key_id: Option<String>,
+    /// What it was for.
+    pub title: String,
+    /// The tariff it was priced by.
+    pub tariff_id: Option<i64>,
+    /// The entry of the hold it captured, extended or released, or of the charge it refunded.
+    pub origin_entry: Option<i64>,
+}
+
+impl Tx {
+    /// What was done for requests before, each looked for in one of the accounts, which are locked: `(place of the account,
+    /// request)`. In the order asked.
+    pub async fn recorded_requests(
+        &mut self,
+        accounts: &[LockedAccount],
+        requests: &[(usize, Request)],
+    ) -> Result<Vec<Option<Recorded>>> {
+        let mut places: Vec<(usize, i64)> = Vec::new();
+        for (asked, (account, request)) in requests.iter().enumerate() {
+            let in_tail = accounts
+                .get(*account)
+                .map(|account| account.tail.find(&request.key));
+            places.extend(
+                in_tail
+                    .into_iter()
+                    .flatten()
+                    .map(|position| (asked, position)),
+            );
+        }
+        let account_of = |place: &usize| accounts.get(*place).map(|account| account.id().0);
+        let in_blocks = self
+            .fetch_rows(
+                "SELECT $1, k.position FROM {each} (SELECT position FROM request_keys WHERE account_id = $2 AND request_key = $3) k",
+                &[
+                    Column::ints((0_i64..).take(requests.len())),
+                    Column::ints(requests.iter().map(|(account, _)| account_of(account))),
+                    Column::blobs(requests.iter().map(|(_, request)| request.key.as_slice())),
+                ],
+                |row| Ok((read_place(row)?, row.get(1)?)),
+            )
+            .await?;
+        places.extend(in_blocks);
+        let mut found: Vec<Option<Recorded>> = vec![None; requests.len()];
+        if places.is_empty() {
+            return Ok(found);
+        }
+        for (asked, key, recorded) in self.entries_with_keys(&places).await? {
+            let is_it = requests
+                .get(asked)
+                .is_some_and(|(_, request)| request.key.as_slice() == key);
+            if let Some(place) = found.get_mut(asked).filter(|_| is_it) {
+                *place = Some(recorded);
+            }
+        }
+        Ok(found)
+    }
+
+    /// What was done for a request before, without locking its account.
+    pub async fn recorded_request(
+        &mut self,
+        account: AccountId,
+        request: Request,
+    ) -> Result<Option<Recorded>> {
+        let account = self.look_at_account(account).await?;
+        let found = self
+            .recorded_requests(account.as_slice(), &[(0, request)])
+            .await?;
+        Ok(found.into_iter().next().flatten())
+    }
+
+    /// Lets the requests of an account that is merged into an older one be recognised there, too. Both are locked, and what
+    /// was moved in them is appended.
+    pub async fn adopt_requests(&mut self, younger: AccountId, older: AccountId) -> Result<()> {
+        self.execute(
+            "INSERT INTO request_keys (account_id, request_key, position) \
+             SELECT $1, request_key, position FROM request_keys WHERE account_id = $2 ON CONFLICT (account_id, request_key) DO NOTHING",
+            &[older.0.into(), younger.0.into()],
+        )
+        .await?;
+        let adopted = self.latest_requests(younger).await?;
+        self.execute_rows(
+            "INSERT INTO request_keys (account_id, request_key, position) SELECT $1, $2, $3 {from each} \
+             WHERE true ON CONFLICT (account_id, request_key) DO NOTHING",
+            &[
+                Column::ints(adopted.iter().map(|_| older.0)),
+                Column::blobs(adopted.iter().map(|(_, key)| key.as_slice())),
+                Column::ints(adopted.iter().map(|(position, _)| *position)),
+            ],
+        )
+        .await?;
+        // Its own latest requests are found in its tail, and get their rows when they are in a whole block.
+        for (_, own) in self.latest_requests(older).await? {
+            self.execute(
+                "DELETE FROM request_keys WHERE account_id = $1 AND request_key = $2",
+                &[older.0.into(), own.as_slice().into()],
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// The requests of an account's tail, with the positions of their entries.
+    async fn latest_requests(&mut self, account: AccountId) -> Result<Vec<(i64, Vec<u8>)>> {
+        let account = self.look_at_account(account).await?;
+        let tail = account.iter().flat_map(|account| account.tail.positions());
+        self.fetch_rows(
+            "SELECT e.position, e.request_key FROM {each} (SELECT * FROM entries WHERE position = $1 AND request_key IS NOT NULL) e",
+            &[Column::ints(tail)],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .await
+    }
+
+    async fn entries_with_keys(
+        &mut self,
+        places: &[(usize, i64)],
+    ) -> Result<Vec<(usize, Vec<u8>, Recorded)>> {
+        self.fetch_rows(
+            "SELECT $1, e.request_key, e.account_id, e.number, e.request_hash, e.points, e.balance_after, e.held_after, e.at, \
+             e.api_key_id, e.title, e.tariff_id, e.origin_entry \
+             FROM {each} (SELECT * FROM entries WHERE position = $2 AND request_key IS NOT NULL) e",
+            &[
+                Column::ints(places.iter().map(|(asked, _)| i64::try_from(*asked).unwrap_or(i64::MAX))),
+                Column::ints(places.iter().map(|(_, position)| *position)),
+            ],
+            |row| Ok((read_place(row)?, row.get(1)?, read_recorded(row)?)),
+        )
+        .await
+    }
+}
+
+/// Which of the requests the row is for.
+fn read_place(row: &Row<'_>) -> Result<usize> {
+    Ok(usize::try_from(row.get::<i64>(0)?).unwrap_or(usize::MAX))
+}
+
+/// From the third column on.
+fn read_recorded(row: &Row<'_>) -> Result<Recorded> {
+    let input: Vec<u8> = row.get(4)?;
+    let input = input
+        .try_into()
+        .map_err(|_| Error::Corrupt("a request hash that is not of 8 bytes".to_owned()))?;
+    Ok(Recorded {
+        account: AccountId(row.get(2)?),
+        entry: row.get(3)?,
+        input,
+        signed_points: row.get(5)?,
+        balance_after: points(row.get(6)?)?,
+        held_after: points(row.get(7)?)?,
+        at: Time::from_micros(row.get(8)?),
+        api_key_id: row.get(9)?,
+        title: row.get(10)?,
+        tariff_id: row.get(11)?,
+        origin_entry: row.get(12)?,
+    })
+}
