@@ -1,10 +1,11 @@
 //! Every mistake in a configuration at once, in the operator's words.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use jifen_sandbox::Kit;
 
-use crate::config::{Alipay, Config, RequireLogin, SandboxMode, text_or_file};
+use crate::config::{Alipay, Config, Metering, RequireLogin, SandboxMode, text_or_file};
 use crate::development;
 
 /// One mistake.
@@ -54,6 +55,26 @@ impl Mistakes {
         }
     }
 
+    fn metering(&mut self, metering: &Metering) {
+        let size = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        for (key, number, range) in [
+            (
+                "metering.refund_grace_days",
+                metering.refund_grace_days.into(),
+                1..=36_500,
+            ),
+            ("metering.group_max", size(metering.group_max), 1..=10_000),
+            ("metering.connections", size(metering.connections), 1..=64),
+            (
+                "metering.queue_max",
+                size(metering.queue_max),
+                1_000..=1_000_000,
+            ),
+        ] {
+            self.limit(key, number, range);
+        }
+    }
+
     fn limits(&mut self, config: &Config) {
         let server = &config.server;
         let size = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
@@ -99,26 +120,6 @@ impl Mistakes {
                 1..=1_000,
             ),
             (
-                "metering.refund_grace_days",
-                config.metering.refund_grace_days.into(),
-                1..=36_500,
-            ),
-            (
-                "metering.group_max",
-                size(config.metering.group_max),
-                1..=10_000,
-            ),
-            (
-                "metering.connections",
-                size(config.metering.connections),
-                1..=64,
-            ),
-            (
-                "metering.queue_max",
-                size(config.metering.queue_max),
-                1_000..=1_000_000,
-            ),
-            (
                 "official_account.login_qr_seconds",
                 config.official_account.login_qr_seconds.into(),
                 60..=2_592_000,
@@ -129,9 +130,14 @@ impl Mistakes {
                 1..=100_000,
             ),
         ] {
-            if !range.contains(&number) {
-                self.add(key, format!("must be {} to {}", range.start(), range.end()));
-            }
+            self.limit(key, number, range);
+        }
+        self.metering(&config.metering);
+    }
+
+    fn limit(&mut self, key: &'static str, number: u64, range: RangeInclusive<u64>) {
+        if !range.contains(&number) {
+            self.add(key, format!("must be {} to {}", range.start(), range.end()));
         }
     }
 

@@ -14,6 +14,7 @@
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
     clippy::cast_sign_loss,
+    clippy::large_futures,
     reason = "a benchmark may panic, prints, and divides"
 )]
 

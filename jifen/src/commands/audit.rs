@@ -83,15 +83,8 @@ impl Watch {
 
     fn clear(&mut self) {
         if std::mem::take(&mut self.is_line_open) {
-            self.write("\r\x1b[K");
+            write("\r\x1b[K");
         }
-    }
-
-    fn write(&self, text: &str) {
-        let mut stderr = std::io::stderr().lock();
-        // Progress that cannot be written is no reason to stop an audit.
-        let written = stderr.write_all(text.as_bytes());
-        written.and_then(|()| stderr.flush()).unwrap_or_default();
     }
 }
 
@@ -109,10 +102,10 @@ impl AuditObserver for Watch {
         self.told = Some(Instant::now());
         let line = line(progress, self.started.elapsed());
         if self.is_terminal {
-            self.write(&format!("\r\x1b[K{line}"));
+            write(&format!("\r\x1b[K{line}"));
             self.is_line_open = true;
         } else {
-            self.write(&format!("{line}\n"));
+            write(&format!("{line}\n"));
         }
     }
 
@@ -153,6 +146,13 @@ fn line(progress: AuditProgress, elapsed: Duration) -> String {
         "[{bar}] {:>3}%  {table}: {rows} rows, {rate} a second{left}",
         done / 10
     )
+}
+
+fn write(text: &str) {
+    let mut stderr = std::io::stderr().lock();
+    // Progress that cannot be written is no reason to stop an audit.
+    let written = stderr.write_all(text.as_bytes());
+    written.and_then(|()| stderr.flush()).unwrap_or_default();
 }
 
 #[cfg(test)]

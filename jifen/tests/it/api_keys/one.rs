@@ -90,8 +90,8 @@ async fn a_deleted_key_is_gone(world: World) {
         (keys.as_array().unwrap().len(), &keys[0]["id"]),
         (1, &json!(kept))
     );
-    let charged = world.charge(&world.gateway().await, "1", &secret, 1).await;
-    assert_eq!(charged.body["code"], "unknown_api_key", "{}", charged.text);
+    let spent = world.charge(&world.gateway().await, "1", &secret, 1).await;
+    assert_eq!(spent.body["code"], "unknown_api_key", "{}", spent.text);
 }
 
 async fn an_expired_key_cannot_be_switched_on(world: World) {

@@ -77,7 +77,7 @@ fn encode_distribution(
         .map(|(place, (bound, count))| {
             // Which is how the library knows "+Inf".
             let bound = if place == last {
-                f64::MAX
+                f64::INFINITY
             } else {
                 float(*bound)
             };
