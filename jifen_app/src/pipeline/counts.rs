@@ -155,7 +155,7 @@ mod tests {
         for size in [1, 2, 3, 4, 512, 513] {
             counters.committed(size, Duration::from_micros(500));
         }
-        counters.committed(1, Duration::from_secs(60));
+        counters.committed(1, Duration::from_mins(1));
         let counts = counters.read(0);
         let expected = [2, 1, 2, 0, 0, 0, 0, 0, 0, 1, 1];
         let found: Vec<u64> = counts

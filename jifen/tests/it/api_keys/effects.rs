@@ -132,8 +132,8 @@ async fn a_first_cap_counts_what_was_spent_before(world: World) {
 }
 
 async fn a_change_counts_from_the_next_charge_on(world: World) {
-    let shop = Shop::with_key(world, json!({})).await;
     const INACTIVE: (u16, &str, &str) = (403, "api_key_not_usable", "inactive");
+    let shop = Shop::with_key(world, json!({})).await;
     for _ in 0..3 {
         assert_charged(&shop.charge(1).await);
         shop.change(json!({ "active": false })).await;
@@ -168,12 +168,12 @@ async fn test_keys_spend_no_real_points(world: World) {
 }
 
 async fn a_key_with_addresses_is_refused_elsewhere(world: World) {
+    const ELSEWHERE: (u16, &str, &str) = (403, "api_key_not_usable", "ip");
     let wanted = json!({ "ipRanges": ["203.0.113.0/24", "2001:db8::/32"] });
     let shop = Shop::with_key(world, wanted).await;
     for ip in ["203.0.113.9", "::ffff:203.0.113.9", "2001:db8::1"] {
         assert_charged(&shop.charge_with(1, json!({ "ip": ip })).await);
     }
-    const ELSEWHERE: (u16, &str, &str) = (403, "api_key_not_usable", "ip");
     for ip in [json!("203.0.114.1"), json!("2001:db9::1"), json!(null)] {
         let answer = shop.charge_with(1, json!({ "ip": ip })).await;
         assert_eq!(refusal(&answer), ELSEWHERE, "{ip}");
@@ -181,6 +181,7 @@ async fn a_key_with_addresses_is_refused_elsewhere(world: World) {
 }
 
 async fn a_key_with_scopes_is_refused_for_other_routes(world: World) {
+    const SCOPE: (u16, &str, &str) = (403, "api_key_not_usable", "scope");
     let wanted = json!({ "scopes": ["POST /v1/ocr", "* /v1/files/*"] });
     let shop = Shop::with_key(world, wanted).await;
     let charge = async |method: &str, path: &str| {
@@ -189,7 +190,6 @@ async fn a_key_with_scopes_is_refused_for_other_routes(world: World) {
     };
     assert_charged(&charge("POST", "/v1/ocr").await);
     assert_charged(&charge("GET", "/v1/files/7").await);
-    const SCOPE: (u16, &str, &str) = (403, "api_key_not_usable", "scope");
     for (method, path) in [("GET", "/v1/ocr"), ("POST", "/v1/chat")] {
         assert_eq!(refusal(&charge(method, path).await), SCOPE, "{path}");
     }
@@ -287,9 +287,9 @@ async fn a_proxy_shows_its_credential_in_a_header_of_its_own(world: World) {
 }
 
 async fn noise_is_refused_without_asking_the_database(world: World) {
+    const UNKNOWN: (u16, &str, &str) = (422, "unknown_api_key", "unknown");
     let shop = Shop::with_key(world, json!({})).await;
     let world = &shop.world;
-    const UNKNOWN: (u16, &str, &str) = (422, "unknown_api_key", "unknown");
     assert_charged(&shop.charge(1).await);
     // A well-formed secret that was asked about once: nobody's.
     let (id, gone) = key(world, &shop.token, &json!({ "name": "gone" })).await;

@@ -94,7 +94,13 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.end();
         if std::thread::panicking() {
-            println!("{}", std::fs::read_to_string(&self.log).unwrap_or_default());
+            #[expect(
+                clippy::print_stdout,
+                reason = "a failed test shows what the node said"
+            )]
+            {
+                println!("{}", std::fs::read_to_string(&self.log).unwrap_or_default());
+            }
         }
         drop(std::fs::remove_file(&self.log));
     }

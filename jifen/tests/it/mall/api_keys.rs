@@ -260,7 +260,7 @@ async fn a_status_counts_on_every_node_as_soon_as_it_is_heard_of() {
     ] {
         assert_success(&send(&world, &token, path, body).await, &json!(null));
         // The clock stands still, so that only the announcement can bring the news.
-        tokio::time::timeout(Duration::from_secs(60), async {
+        tokio::time::timeout(Duration::from_mins(1), async {
             while charge_there().await != expected {}
         })
         .await

@@ -187,7 +187,10 @@ impl World {
                     .enumerate()
                     .try_for_each(|(place, (one, heard))| match heard {
                         Some(heard) => auditor.hear(one, heard, now),
-                        None if was_done(place) => Ok(drop(auditor.judge(one, now))),
+                        None if was_done(place) => {
+                            let _ = auditor.judge(one, now);
+                            Ok(())
+                        }
                         None => Ok(()),
                     });
             let again = again.iter().zip(&heard_again);
@@ -198,12 +201,11 @@ impl World {
                         .try_for_each(|(one, heard)| auditor.hear(one, heard, now))
                 })
                 .and_then(|()| auditor.check_entries(&written));
-            match explained {
-                Err(problem) => problems.push(problem),
-                Ok(()) => {
-                    self.auditor = auditor;
-                    return Ok(());
-                }
+            if let Err(problem) = explained {
+                problems.push(problem);
+            } else {
+                self.auditor = auditor;
+                return Ok(());
             }
         }
         Err(format!("nothing explains this:\n{}", problems.join("\n")))

@@ -216,6 +216,10 @@ fn audit(world: &World, id: i64) -> Checked {
     same("the audit's findings", findings, Vec::new())
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "reads better where it is called"
+)]
 fn same<T: PartialEq + Debug>(what: &str, stored: T, expected: T) -> Checked {
     if stored == expected {
         return Ok(());

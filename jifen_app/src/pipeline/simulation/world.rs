@@ -293,7 +293,7 @@ impl World {
             match accounts.as_mut_slice() {
                 [one] => one.expire(now).expect("its lots are known"),
                 [low, high] if account < today => {
-                    low.merge_into(high, now).expect("they may be merged")
+                    low.merge_into(high, now).expect("they may be merged");
                 }
                 [low, high] => high.merge_into(low, now).expect("they may be merged"),
                 _ => {}
