@@ -14,6 +14,7 @@
 //! - The rows must not depend on each other: no two of them change the same row of a table.
 //! - A column that could also be one of `each` (`c1`, `c2` …) is qualified. The target of an UPDATE is qualified by its
 //!   table's name, but not on the left of `=` in SET.
+//! - Between `{from each}` of an INSERT and its `ON CONFLICT` there is nothing but `WHERE true`, which SQLite needs not.
 //! - `{in each}` takes one column, of values that differ; nothing else in the statement is a parameter. With it the order
 //!   of the answer is the statement's on PostgreSQL and the column's on SQLite: give sorted values, and order by them.
 //!   Only this form can lock.

@@ -96,7 +96,22 @@ impl Texts {
 }
 
 /// The statement for one row, which PostgreSQL understands as well.
+///
+/// SQLite keeps a copy of every page that an `INSERT … SELECT` changes until the statement has ended; of `VALUES` it knows
+/// that there is one row.
 pub(crate) fn one_row(sql: &str) -> String {
+    if let Some((head, tail)) = sql.split_once(FROM_EACH)
+        && let Some((target, values)) = head.split_once("SELECT ")
+        && target.starts_with("INSERT INTO ")
+    {
+        let tail = tail.trim_start();
+        let tail = tail.strip_prefix("WHERE true").unwrap_or(tail);
+        return format!(
+            "{target}VALUES ({}) {}",
+            values.trim_end(),
+            tail.trim_start()
+        );
+    }
     sql.replace(FROM_EACH, "")
         .replace(EACH, "")
         .replace(IN_EACH, "= $1")
@@ -234,6 +249,16 @@ mod tests {
                 "UPDATE t SET x = $1, y = '$1' {from each} WHERE t.a = $2 AND t.b > $1",
                 "UPDATE t SET x = $1, y = '$1'  WHERE t.a = $2 AND t.b > $1",
                 "UPDATE t SET x = each.c1, y = '$1' FROM unnest($1, $2) AS each(c1, c2) WHERE t.a = each.c2 AND t.b > each.c1",
+            ),
+            (
+                "INSERT INTO t (a, b) SELECT $1, $2 {from each}",
+                "INSERT INTO t (a, b) VALUES ($1, $2) ",
+                "INSERT INTO t (a, b) SELECT each.c1, each.c2 FROM unnest($1, $2) AS each(c1, c2)",
+            ),
+            (
+                "INSERT INTO t (a) SELECT $1 {from each} WHERE true ON CONFLICT DO NOTHING",
+                "INSERT INTO t (a) VALUES ($1) ON CONFLICT DO NOTHING",
+                "INSERT INTO t (a) SELECT each.c1 FROM unnest($1) AS each(c1) WHERE true ON CONFLICT DO NOTHING",
             ),
             (
                 "SELECT e.x FROM {each} (SELECT x FROM t WHERE a = $1) e",
