@@ -238,6 +238,13 @@ enum State {
     Failed,
 }
 
+/// Where a commit may wait for the disk.
+#[derive(Clone, Copy)]
+enum Place {
+    ThisThread,
+    Elsewhere,
+}
+
 /// What happens to the rows a query finds.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lock {
@@ -254,7 +261,16 @@ impl Tx {
     /// # Errors
     /// [`Error::Unavailable`] when the outcome is unknown; after any other error nothing was written. When this future
     /// is dropped before it is ready the outcome is unknown, too.
-    pub async fn commit(mut self) -> Result<()> {
+    pub async fn commit(self) -> Result<()> {
+        self.commit_on(Place::Elsewhere).await
+    }
+
+    /// The same for a caller that has a thread to itself: on SQLite that thread then waits for the disk.
+    pub async fn commit_on_this_thread(self) -> Result<()> {
+        self.commit_on(Place::ThisThread).await
+    }
+
+    async fn commit_on(mut self, place: Place) -> Result<()> {
         if self.state != State::Open {
             return Err(Error::Aborted);
         }
@@ -263,7 +279,10 @@ impl Tx {
         // Dropped when the outcome is there.
         let _touching = self.touching;
         let outcome = match self.session {
-            Session::SqliteWrite(transaction) => transaction.commit().await,
+            Session::SqliteWrite(transaction) => match place {
+                Place::ThisThread => transaction.commit_on_this_thread().await,
+                Place::Elsewhere => transaction.commit().await,
+            },
             Session::Postgres(session) => session.commit().await,
             Session::SqliteRead(_) => Ok(()),
         };

@@ -3,6 +3,7 @@
 //! A statement costs microseconds, less than handing it to another thread; what can take long — the commit's wait for
 //! the disk, waiting for another process — runs on the writer's thread.
 
+mod checkpoint;
 mod failure;
 mod reader;
 mod writer;
@@ -158,13 +159,14 @@ fn connect(path: &Path, busy: Duration) -> Result<Connection> {
     Ok(connection)
 }
 
-/// A connection that writes: it keeps more pages, and moves the log into the file less often, than SQLite would.
+/// A connection that writes: it keeps more pages than SQLite would, and moves the log into the file by itself only where
+/// [`checkpoint`] has not come to it.
 fn connect_writer(path: &Path, busy: Duration) -> Result<Connection> {
     let connection = connect(path, busy)?;
     connection
         .execute_batch(
             "PRAGMA cache_size = -32768;
-             PRAGMA wal_autocheckpoint = 4000;",
+             PRAGMA wal_autocheckpoint = 16000;",
         )
         .map_err(|error| failure(&connection, &error, "PRAGMA"))?;
     Ok(connection)

@@ -578,6 +578,59 @@ mod sqlite_only {
     }
 
     #[tokio::test]
+    async fn a_thread_that_may_wait_for_the_disk_commits_at_once_unless_somebody_is_next() {
+        let (_file, store) = scratch_with(PATIENT).await;
+        let mut alone = store.begin().await.unwrap();
+        insert(&mut alone, 1, "alone").await.unwrap();
+        let mut commit = pin!(alone.commit_on_this_thread());
+        assert_eq!(start(commit.as_mut()).await, Some(Ok(())));
+        assert_eq!(bodies(&store).await, ["alone"]);
+
+        let mut first = store.begin().await.unwrap();
+        insert(&mut first, 2, "first").await.unwrap();
+        let mut second = pin!(store.begin());
+        assert!(start(second.as_mut()).await.is_none());
+        let mut first_commit = pin!(first.commit_on_this_thread());
+        assert_eq!(start(first_commit.as_mut()).await, None);
+        let mut second = second.await.unwrap();
+        insert(&mut second, 3, "second").await.unwrap();
+        second.commit_on_this_thread().await.unwrap();
+        assert_eq!(first_commit.await, Ok(()));
+        assert_eq!(bodies(&store).await, ["alone", "first", "second"]);
+    }
+
+    #[tokio::test]
+    async fn the_log_is_moved_into_the_file_while_others_write() {
+        const LARGE_COMMITS: i64 = 200;
+        const COMMITS_MAX: i64 = 20_000;
+        let store = scratch(Engine::Sqlite).await;
+        let StoreConfig::Sqlite { path } = store.config() else {
+            panic!("SQLite was asked for");
+        };
+        let other = rusqlite::Connection::open(path).unwrap();
+        let moved = || {
+            let log = other.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get(2));
+            log.unwrap_or(0_i64)
+        };
+        // More than is worth the moving, less than at which SQLite would do it itself.
+        let large = "x".repeat(100_000);
+        for id in 1..=LARGE_COMMITS {
+            write(&store, id, &large).await.unwrap();
+        }
+        let mut commits = LARGE_COMMITS;
+        while moved() == 0 {
+            assert!(commits < COMMITS_MAX, "nothing was moved");
+            commits += 1;
+            write(&store, commits, "small").await.unwrap();
+        }
+        let mut tx = store.read().await.unwrap();
+        let written = tx
+            .fetch_all("SELECT id FROM notes", &[], |row| row.get::<i64>(0))
+            .await;
+        assert_eq!(written.map(|ids| ids.len()), Ok(commits as usize));
+    }
+
+    #[tokio::test]
     async fn a_caller_that_goes_away_loses_its_turn_to_the_next() {
         let (_file, store) = scratch_with(PATIENT).await;
         let first = store.begin().await.unwrap();

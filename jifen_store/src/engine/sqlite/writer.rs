@@ -3,7 +3,7 @@
 //! Waiting for the disk costs a hundred times what a transaction's statements cost, so several transactions share one
 //! wait. They run one after the other in one outer transaction, all but the first as savepoints; a caller that commits passes the writer to
 //! the next in the queue and waits. When nobody is next, or the group is large or old enough, the outer transaction is
-//! committed on a thread of its own, and all its members are told. Those who arrive meanwhile queue up and are the next
+//! committed on a thread of its own, or by a member that may wait for the disk, and all its members are told. Those who arrive meanwhile queue up and are the next
 //! group: no timer decides, and a lone caller waits for nobody.
 //!
 //! Invariants:
@@ -24,6 +24,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::checkpoint::Checkpoints;
 use super::{BUSY_SECONDS_MAX, connect_writer, failure};
 use crate::engine::error::{Error, Result};
 
@@ -105,21 +106,38 @@ impl Transaction {
 
     /// Joins the group, passes the writer on, and waits until the group is on the disk.
     pub(in crate::engine) async fn commit(mut self) -> Result<()> {
+        let outcome = self.join_group()?;
+        if !self.lease.queue.is_awaited() {
+            // Lets callers that are ready to run reach the queue and join; a lone caller goes on at once.
+            tokio::task::yield_now().await;
+        }
+        drop(self);
+        committed(outcome).await
+    }
+
+    /// The same on a thread that may wait for the disk itself, which spares two changes of threads when nobody is next.
+    pub(in crate::engine) async fn commit_on_this_thread(mut self) -> Result<()> {
+        let outcome = self.join_group()?;
+        self.lease.may_wait_for_disk = true;
+        drop(self);
+        committed(outcome).await
+    }
+
+    fn join_group(&mut self) -> Result<oneshot::Receiver<Result<()>>> {
         if self.undo == Undo::Savepoint {
             self.run(|connection| run(connection, "RELEASE job"))?;
         }
         self.undo = Undo::Nothing;
         let (member, outcome) = oneshot::channel();
         self.lease.writer().join_group(member)?;
-        if !self.lease.queue.is_awaited() {
-            // Lets callers that are ready to run reach the queue and join; a lone caller goes on at once.
-            tokio::task::yield_now().await;
-        }
-        drop(self);
-        outcome
-            .await
-            .unwrap_or_else(|_| Err(Error::Unavailable("the commit was lost".to_owned())))
+        Ok(outcome)
     }
+}
+
+async fn committed(outcome: oneshot::Receiver<Result<()>>) -> Result<()> {
+    outcome
+        .await
+        .unwrap_or_else(|_| Err(Error::Unavailable("the commit was lost".to_owned())))
 }
 
 impl Drop for Transaction {
@@ -225,7 +243,7 @@ impl Queue {
     }
 
     /// Gives the writer to the next caller, or commits the group it carries, or lays it down.
-    fn pass_on(self: &Arc<Self>, mut writer: Box<Writer>) {
+    fn pass_on(self: &Arc<Self>, mut writer: Box<Writer>, may_wait_for_disk: bool) {
         loop {
             let waiter = {
                 let mut state = self.state();
@@ -247,7 +265,12 @@ impl Queue {
                     Err(lease) => lease.into_writer(),
                 },
                 None if writer.has_members() => {
-                    self.give(Job::Commit(Arc::clone(self), writer));
+                    let job = Job::Commit(Arc::clone(self), writer);
+                    if may_wait_for_disk {
+                        job.run();
+                    } else {
+                        self.give(job);
+                    }
                     return;
                 }
                 None => {
@@ -277,7 +300,7 @@ impl Job {
         match self {
             Self::Commit(queue, mut writer) => {
                 let (members, outcome) = writer.commit_group();
-                queue.pass_on(writer);
+                queue.pass_on(writer, false);
                 for member in members {
                     // A member that has gone away does not care.
                     drop(member.send(outcome.clone()));
@@ -296,6 +319,8 @@ impl Job {
 struct Lease {
     queue: Arc<Queue>,
     writer: Option<Box<Writer>>,
+    /// Whether the thread that drops it may commit.
+    may_wait_for_disk: bool,
 }
 
 impl Lease {
@@ -303,6 +328,7 @@ impl Lease {
         Self {
             queue: Arc::clone(queue),
             writer: Some(writer),
+            may_wait_for_disk: false,
         }
     }
 
@@ -322,7 +348,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(writer) = self.writer.take() {
-            self.queue.pass_on(writer);
+            self.queue.pass_on(writer, self.may_wait_for_disk);
         }
     }
 }
@@ -332,6 +358,7 @@ struct Writer {
     connection: Connection,
     path: PathBuf,
     group: Option<Group>,
+    checkpoints: Checkpoints,
 }
 
 /// An outer transaction and those waiting for its commit.
@@ -343,6 +370,7 @@ struct Group {
 impl Writer {
     fn new(connection: Connection, path: PathBuf) -> Result<Self> {
         let writer = Self {
+            checkpoints: Checkpoints::start(&path)?,
             connection,
             path,
             group: None,
@@ -403,6 +431,9 @@ impl Writer {
             self.roll_back();
             group_failure(&error)
         });
+        if outcome.is_ok() {
+            self.checkpoints.committed(&self.connection);
+        }
         (members.unwrap_or_default(), outcome)
     }
 
