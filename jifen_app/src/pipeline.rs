@@ -20,6 +20,7 @@ use std::sync::{Arc, OnceLock};
 
 use jifen_domain::AccountId;
 use jifen_store::{Engine, Store};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::environment::Environment;
@@ -149,28 +150,64 @@ impl Pipeline {
             (0..workers)
                 .map(|_| {
                     let (queue, jobs) = mpsc::channel(self.settings.waiting_max);
-                    let context = Arc::clone(&self.context);
-                    tokio::spawn(context.work(jobs, self.settings.group_max));
+                    self.start_worker(jobs);
                     queue
                 })
                 .collect()
         })
     }
+
+    /// SQLite's statements and the wait for its disk keep a thread busy, so its worker has one to itself; beside it the
+    /// requests of the next group are read. A runtime of one thread does everything on that, in the same order each time.
+    fn start_worker(&self, jobs: mpsc::Receiver<Job>) {
+        let context = Arc::clone(&self.context);
+        let group_max = self.settings.group_max;
+        let runtime = Handle::current();
+        if self.context.store.engine() == Engine::Postgres
+            || runtime.runtime_flavor() == RuntimeFlavor::CurrentThread
+        {
+            runtime.spawn(context.work(jobs, group_max, Seat::Shared));
+            return;
+        }
+        let work = context.work(jobs, group_max, Seat::OwnThread);
+        let spawned = std::thread::Builder::new()
+            .name("jifen-charges".to_owned())
+            .spawn(move || runtime.block_on(work));
+        if let Err(error) = spawned {
+            // Whoever asks is told that the worker is lost.
+            tracing::error!(%error, "no thread for the charge pipeline");
+        }
+    }
+}
+
+/// Where a worker works.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seat {
+    /// On the runtime's threads, among the requests.
+    Shared,
+    OwnThread,
 }
 
 impl Context {
-    async fn work(self: Arc<Self>, mut queue: mpsc::Receiver<Job>, group_max: usize) {
+    async fn work(self: Arc<Self>, mut queue: mpsc::Receiver<Job>, group_max: usize, seat: Seat) {
         let mut jobs = Vec::with_capacity(group_max);
-        while gather(&mut queue, &mut jobs, group_max).await {
+        while gather(&mut queue, &mut jobs, group_max, seat).await {
             let (operations, answers): (Vec<_>, Vec<_>) = jobs
                 .drain(..)
                 .map(|job| (job.operation, job.answer))
                 .unzip();
-            let outcomes = group::settle(&self, &operations).await;
+            let outcomes = group::settle(&self, &operations, seat).await;
             self.counters.ended(&outcomes);
-            for (answer, outcome) in answers.into_iter().zip(outcomes) {
-                // Whoever has gone away asks again with the same idempotency key.
-                drop(answer.send(outcome));
+            let answering = async move {
+                for (answer, outcome) in answers.into_iter().zip(outcomes) {
+                    // Whoever has gone away asks again with the same idempotency key.
+                    drop(answer.send(outcome));
+                }
+            };
+            match seat {
+                Seat::Shared => answering.await,
+                // Who is woken from a thread of the runtime goes on there, without a queue that all threads share.
+                Seat::OwnThread => drop(tokio::spawn(answering)),
             }
         }
     }
@@ -178,12 +215,20 @@ impl Context {
 
 /// Takes what is waiting. Those who are about to ask may join, as long as giving way to them brings more: the larger a group,
 /// the less its commit costs each. Nobody is waited for. `false` when there will be no more.
-async fn gather(queue: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>, group_max: usize) -> bool {
+async fn gather(
+    queue: &mut mpsc::Receiver<Job>,
+    jobs: &mut Vec<Job>,
+    group_max: usize,
+    seat: Seat,
+) -> bool {
     if queue.recv_many(jobs, group_max).await == 0 {
         return false;
     }
     for _ in 0..GIVE_WAY_MAX {
-        tokio::task::yield_now().await;
+        match seat {
+            Seat::Shared => tokio::task::yield_now().await,
+            Seat::OwnThread => std::thread::yield_now(),
+        }
         let before = jobs.len();
         while jobs.len() < group_max
             && let Ok(job) = queue.try_recv()

@@ -9,14 +9,18 @@ use jifen_domain::ledger::{Refund, RefundSource, Refused, Request};
 use jifen_domain::{AccountId, Points, Time};
 use jifen_store::{Error as StoreError, LockedAccount, Recorded, StoredCharge, Tx};
 
-use super::Context;
 use super::operation::{Action, Answer, Declined, Operation, Outcome};
+use super::{Context, Seat};
 
 /// Does a group and says how each operation ended. When the group fails as a whole, each account's operations are done by
 /// themselves, so that one bad account does not fail the others.
-pub(super) async fn settle(context: &Context, operations: &[Operation]) -> Vec<Outcome> {
+pub(super) async fn settle(
+    context: &Context,
+    operations: &[Operation],
+    seat: Seat,
+) -> Vec<Outcome> {
     let all: Vec<usize> = (0..operations.len()).collect();
-    let failure = match attempt(context, operations, &all).await {
+    let failure = match attempt(context, operations, &all, seat).await {
         Ok(outcomes) => return outcomes.into_iter().map(|(_, outcome)| outcome).collect(),
         Err(failure) => failure,
     };
@@ -35,7 +39,7 @@ pub(super) async fn settle(context: &Context, operations: &[Operation]) -> Vec<O
             .copied()
             .filter(|place| operations[*place].account == account)
             .collect();
-        match attempt(context, operations, &own).await {
+        match attempt(context, operations, &own, seat).await {
             Ok(done) => {
                 for (place, outcome) in done {
                     outcomes[place] = outcome;
@@ -56,9 +60,10 @@ async fn attempt(
     context: &Context,
     operations: &[Operation],
     places: &[usize],
+    seat: Seat,
 ) -> Result<Vec<(usize, Outcome)>, Declined> {
     let began = Instant::now();
-    let transaction = AssertUnwindSafe(transact(context, operations, places)).catch_unwind();
+    let transaction = AssertUnwindSafe(transact(context, operations, places, seat)).catch_unwind();
     match transaction.await {
         Ok(Ok(outcomes)) => {
             context.counters.committed(places.len(), began.elapsed());
@@ -82,6 +87,7 @@ async fn transact(
     context: &Context,
     operations: &[Operation],
     places: &[usize],
+    seat: Seat,
 ) -> Result<Vec<(usize, Outcome)>, StoreError> {
     let now = context.environment.now();
     let mut tx = context.store.begin().await?;
@@ -105,7 +111,10 @@ async fn transact(
         tx.touch_api_keys(&used, now).await?;
     }
     // Also when nothing was written: an answer may rest on what another member of a shared commit has written.
-    tx.commit().await?;
+    match seat {
+        Seat::OwnThread => tx.commit_on_this_thread().await?,
+        Seat::Shared => tx.commit().await?,
+    }
     let none = || Err(Declined::NoAccount);
     Ok(places
         .iter()
