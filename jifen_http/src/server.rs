@@ -57,6 +57,9 @@ impl Server {
         let mut protocol = http1::Builder::new();
         protocol
             .timer(TokioTimer::new())
+            // A request that was read is carried out whether or not its caller still listens. Else hyper asks the socket
+            // about that once more for each request that is not answered at once.
+            .half_close(true)
             .header_read_timeout(config.header_read_timeout)
             .max_buf_size(config.head_bytes_max.max(HEAD_BYTES_MIN));
         let places = Arc::new(Semaphore::new(
