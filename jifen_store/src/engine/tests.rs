@@ -601,7 +601,7 @@ mod sqlite_only {
 
     #[tokio::test]
     async fn the_log_is_moved_into_the_file_while_others_write() {
-        const LARGE_COMMITS: i64 = 200;
+        const LARGE_COMMITS: i64 = 100;
         const COMMITS_MAX: i64 = 20_000;
         let store = scratch(Engine::Sqlite).await;
         let StoreConfig::Sqlite { path } = store.config() else {
@@ -625,9 +625,9 @@ mod sqlite_only {
         }
         let mut tx = store.read().await.unwrap();
         let written = tx
-            .fetch_all("SELECT id FROM notes", &[], |row| row.get::<i64>(0))
+            .fetch_optional("SELECT COUNT(*) FROM notes", &[], |row| row.get::<i64>(0))
             .await;
-        assert_eq!(written.map(|ids| ids.len()), Ok(commits as usize));
+        assert_eq!(written, Ok(Some(commits)));
     }
 
     #[tokio::test]
