@@ -4,13 +4,14 @@
 //! may not have heard of becomes [`Change::Missed`], so that a copy is out of date for no longer than it takes to tell.
 //! PostgreSQL commits the transactions that announce something one after the other: announce what changes seldom.
 
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
 use super::error::{Error, Result};
-use super::{Database, Session, Store, Tx};
+use super::{Database, Session, Shared, Store, Tx, sqlite};
 
 /// Changes kept for a subscriber that is slow to take them.
 const PENDING_MAX: usize = 1_024;
@@ -20,6 +21,8 @@ const ANNOUNCED_MAX: usize = 100;
 const PAYLOAD_BYTES_MAX: usize = 7_999;
 /// The name under which the nodes on one database hear each other.
 pub(super) const CHANNEL: &str = "jifen_changes";
+/// Time between two looks at whether another process has written into SQLite's file.
+const LOOK_MILLISECONDS: u64 = 500;
 /// How long to wait before connecting again, doubled with each failure in a row.
 const RETRY_DELAY_MILLISECONDS_MIN: u64 = 100;
 const RETRY_DELAY_MILLISECONDS_MAX: u64 = 5_000;
@@ -47,8 +50,9 @@ impl Store {
     }
 
     /// Starts a task that listens to the other nodes on the same PostgreSQL database, on a connection beside the pool,
-    /// and connects again whenever that is lost; each time it is there, subscribers hear [`Change::Missed`]. The task ends
-    /// when the store and its clones are gone, or it is aborted. On SQLite there are no other nodes, and it ends at once.
+    /// and connects again whenever that is lost; each time it is there, subscribers hear [`Change::Missed`]. On SQLite there are
+    /// no other nodes, but the command line may write beside the server: they hear [`Change::Missed`] within half a second of
+    /// it. The task ends when the store and its clones are gone, or it is aborted.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -56,7 +60,16 @@ impl Store {
         let sender = self.shared.changes.sender.clone();
         let mut store = self.shared.changes.alive.subscribe();
         let database = match &self.database {
-            Database::Sqlite(_) => return tokio::spawn(async {}),
+            Database::Sqlite(database) => {
+                let watching =
+                    watch_other_processes(Arc::clone(database), Arc::downgrade(&self.shared));
+                return tokio::spawn(async move {
+                    tokio::select! {
+                        _ = store.changed() => {}
+                        () = watching => {}
+                    }
+                });
+            }
             Database::Postgres(database) => database.listener(),
         };
         tokio::spawn(async move {
@@ -84,6 +97,25 @@ impl Store {
                 () = listening => {}
             }
         })
+    }
+}
+
+/// Notices what other processes have written into SQLite's file.
+async fn watch_other_processes(database: Arc<sqlite::Database>, shared: Weak<Shared>) {
+    let mut known = database.foreign_version().await.ok();
+    loop {
+        tokio::time::sleep(Duration::from_millis(LOOK_MILLISECONDS)).await;
+        // Whoever cannot tell forgets everything.
+        let version = database.foreign_version().await.ok();
+        if version.is_some() && version == known {
+            continue;
+        }
+        known = version;
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        shared.touched.touch_all();
+        tell(&shared.changes.sender, Change::Missed);
     }
 }
 

@@ -63,6 +63,20 @@ impl Database {
         self.readers.borrow().await
     }
 
+    /// A number that changes with each commit of another process, or of another store of this one.
+    pub(super) async fn foreign_version(&self) -> Result<i64> {
+        // The writer's connection counts every commit but those made on it, which are all that this store makes.
+        self.begin().await?.run(|writer| {
+            let sql = "PRAGMA data_version";
+            let mut version = 0;
+            rows(writer, sql, &[], |row| {
+                version = row.get(0)?;
+                Ok(())
+            })?;
+            Ok(version)
+        })
+    }
+
     /// Migrates on a connection of its own; the writer takes note of a changed schema by itself.
     pub(super) async fn migrate(&self, migrations: &'static [Migration]) -> Result<Vec<String>> {
         let path = self.path.clone();

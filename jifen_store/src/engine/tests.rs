@@ -601,7 +601,7 @@ mod sqlite_only {
 
     #[tokio::test]
     async fn the_log_is_moved_into_the_file_while_others_write() {
-        const LARGE_COMMITS: i64 = 100;
+        const LARGE_COMMITS: i64 = 200;
         const COMMITS_MAX: i64 = 20_000;
         let store = scratch(Engine::Sqlite).await;
         let StoreConfig::Sqlite { path } = store.config() else {

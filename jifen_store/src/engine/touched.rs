@@ -18,6 +18,12 @@ impl Touched {
         Self((0..SLOTS).map(|_| AtomicU64::new(0)).collect())
     }
 
+    pub(super) fn touch_all(&self) {
+        for slot in &self.0 {
+            slot.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
     fn of(&self, account: AccountId) -> &AtomicU64 {
         let place = account.0.unsigned_abs() % (SLOTS as u64);
         // Below the length by the line before.
@@ -26,9 +32,9 @@ impl Touched {
 }
 
 impl Store {
-    /// A number that is another one after each transaction of this store and its clones that changed the account. Read it
-    /// before the account: what was read then is what the account still holds while the number stays, as far as this
-    /// node has changed it.
+    /// A number that is another one after each transaction of this store and its clones that changed the account and, while
+    /// [`Store::listen`] runs on SQLite, soon after one of another process. Read it before the account: what was read then
+    /// is what the account still holds while the number stays, as far as this node knows.
     pub fn account_version(&self, account: AccountId) -> u64 {
         self.shared.touched.of(account).load(Ordering::SeqCst)
     }

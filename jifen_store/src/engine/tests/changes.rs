@@ -109,9 +109,37 @@ async fn a_commit_of_unknown_outcome_makes_subscribers_forget_everything() {
 }
 
 #[tokio::test]
-async fn listening_ends_at_once_where_there_are_no_other_nodes() {
+async fn what_another_process_writes_into_the_file_of_sqlite_is_noticed_and_what_this_one_writes_is_not_taken_for_it()
+ {
     let store = scratch(Engine::Sqlite).await;
-    store.listen().await.unwrap();
+    let StoreConfig::Sqlite { path } = store.config() else {
+        panic!("SQLite was asked for");
+    };
+    let version = async || {
+        let Database::Sqlite(database) = &store.database else {
+            panic!("SQLite was asked for");
+        };
+        database.foreign_version().await.unwrap()
+    };
+    let before = version().await;
+    write(&store, 1, "own").await.unwrap();
+    assert_eq!(version().await, before);
+
+    let account = jifen_domain::AccountId(1);
+    let mut changes = store.subscribe();
+    let listening = store.listen();
+    // It has looked once when it waits for its time.
+    tokio::task::yield_now().await;
+    let (other, touched) = (
+        rusqlite::Connection::open(path).unwrap(),
+        store.account_version(account),
+    );
+    other
+        .execute("INSERT INTO notes (id, body) VALUES (2, 'foreign')", [])
+        .unwrap();
+    assert_eq!(changes.recv().await, Ok(Change::Missed));
+    assert_ne!(store.account_version(account), touched);
+    listening.abort();
 }
 
 #[tokio::test]
