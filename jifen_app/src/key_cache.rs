@@ -1,6 +1,6 @@
 //! Whose secret it is, remembered for a few seconds: gateways ask about the same keys again and again.
 //!
-//! A secret is looked up by its keyed hash. What is found is believed for [`believed_seconds`] at most, and forgotten at once
+//! A secret is looked up by its keyed hash. What is found is believed for [`CACHE_SECONDS`] at most, and forgotten at once
 //! when this node changes it; other nodes hear of it through [`App::follow_key_changes`]. That nobody has a secret is
 //! remembered, too, apart from what is known, so that noise neither asks the database again nor drives keys out.
 
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use jifen_domain::Time;
 use jifen_domain::key::{ApiKey, KeyRefused};
-use jifen_store::{Change, Engine, ServiceCredential, Tx};
+use jifen_store::{Change, ServiceCredential, Tx};
 use quick_cache::UnitWeighter;
 use quick_cache::sync::Cache;
 use tokio::sync::broadcast::error::RecvError;
@@ -20,15 +20,9 @@ use crate::App;
 use crate::error::{Error, Result, Text};
 use crate::secret::{API_KEY_PREFIXES, Purpose, SERVICE_CREDENTIAL_PREFIX, is_well_formed};
 
-/// Seconds for which an answer of the database is believed: the most by which a change of somebody else can be late, when
-/// it was not heard of. A connection to PostgreSQL may fall silent; SQLite's file is asked every half second.
-const fn believed_seconds(engine: Engine) -> i64 {
-    match engine {
-        Engine::Sqlite => 60,
-        Engine::Postgres => 5,
-    }
-}
-
+/// Seconds for which an answer of the database is believed: the most by which a change of another node can be late, when
+/// it was not heard of.
+const CACHE_SECONDS: i64 = 5;
 /// API keys remembered; about 500 bytes each.
 const API_KEYS_MAX: usize = 50_000;
 /// Service credentials remembered.
@@ -183,7 +177,6 @@ pub(crate) struct SecretCache<T> {
     /// How often the secrets of each slot were forgotten. Counted before the database is asked and compared when the answer
     /// is used, so that an answer from before a change is never believed after it.
     changes: Box<[AtomicU64]>,
-    believed_seconds: i64,
 }
 
 /// A keyed hash, of 256 bits that nobody can foresee.
@@ -212,21 +205,20 @@ struct Remembered<V> {
 }
 
 impl SecretCache<ApiKey> {
-    pub(crate) fn of_api_keys(engine: Engine) -> Self {
-        Self::new(API_KEYS_MAX, believed_seconds(engine))
+    pub(crate) fn of_api_keys() -> Self {
+        Self::new(API_KEYS_MAX)
     }
 }
 
 impl SecretCache<ServiceCredential> {
-    pub(crate) fn of_credentials(engine: Engine) -> Self {
-        Self::new(CREDENTIALS_MAX, believed_seconds(engine))
+    pub(crate) fn of_credentials() -> Self {
+        Self::new(CREDENTIALS_MAX)
     }
 }
 
 impl<T> SecretCache<T> {
-    fn new(owners_max: usize, believed_seconds: i64) -> Self {
+    fn new(owners_max: usize) -> Self {
         Self {
-            believed_seconds,
             owners: bounded(owners_max),
             unknown: bounded(UNKNOWN_MAX),
             changes: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
@@ -244,12 +236,11 @@ impl<T> SecretCache<T> {
         F: Future<Output = Result<Option<(T, Option<Time>)>>>,
     {
         let changes = self.changes_of(slot_of(&hash));
-        let seconds = self.believed_seconds;
-        if let Some(known) = recall(&self.owners, &hash, changes, now, seconds) {
+        if let Some(known) = recall(&self.owners, &hash, changes, now) {
             let is_valid = known.valid_until.is_none_or(|until| now < until);
             return Ok(is_valid.then_some(known.owner));
         }
-        if recall(&self.unknown, &hash, changes, now, seconds).is_some() {
+        if recall(&self.unknown, &hash, changes, now).is_some() {
             return Ok(None);
         }
         let found = read(now).await?;
@@ -287,10 +278,9 @@ fn recall<V: Clone>(
     hash: &SecretHash,
     changes: u64,
     now: Time,
-    believed_seconds: i64,
 ) -> Option<V> {
     let found = cache.get(hash)?;
-    let until = found.read_at.plus_seconds(believed_seconds);
+    let until = found.read_at.plus_seconds(CACHE_SECONDS);
     let is_fresh = found.changes == changes && found.read_at <= now && now < until;
     is_fresh.then_some(found.value)
 }
@@ -363,7 +353,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_is_believed_for_five_seconds_whether_or_not_there_is_an_owner() {
         for owner in [Some("k"), None] {
-            let cache = SecretCache::new(10, believed_seconds(Engine::Postgres));
+            let cache = SecretCache::new(10);
             let asked = Asked::new(&cache, owner);
             assert_eq!(asked.at(0).await, (owner, 1));
             assert_eq!(asked.at(4).await, (owner, 1));
@@ -374,7 +364,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_change_is_seen_at_once() {
-        let cache = SecretCache::new(10, believed_seconds(Engine::Postgres));
+        let cache = SecretCache::new(10);
         let asked = Asked::new(&cache, Some("before"));
         asked.at(0).await;
         asked.owner.set(Some("after"));
@@ -394,7 +384,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_from_before_a_change_is_not_believed_after_it() {
-        let cache = SecretCache::new(10, believed_seconds(Engine::Postgres));
+        let cache = SecretCache::new(10);
         let read = async |_| {
             // The change is committed after it was read, and before it is remembered.
             cache.forget(slot_of(&HASH));
@@ -407,7 +397,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_replaced_secret_ends_while_it_is_remembered() {
-        let cache = SecretCache::new(10, believed_seconds(Engine::Postgres));
+        let cache = SecretCache::new(10);
         let asked = Asked::new(&cache, Some("k"));
         asked.valid_until.set(Some(at(3)));
         assert_eq!(asked.at(2).await, (Some("k"), 1));
@@ -416,7 +406,7 @@ mod tests {
 
     #[tokio::test]
     async fn noise_does_not_drive_out_what_is_known_and_stays_bounded() {
-        let cache = SecretCache::new(10, believed_seconds(Engine::Postgres));
+        let cache = SecretCache::new(10);
         let asked = Asked::new(&cache, Some("k"));
         asked.at(0).await;
         for number in 0..2 * UNKNOWN_MAX as u64 {

@@ -164,7 +164,6 @@ impl App {
         providers: Providers,
         mailer: Mailer,
     ) -> Self {
-        let engine = store.engine();
         let pipeline = Pipeline::new(store.clone(), Arc::clone(&environment), settings.pipeline);
         Self(Arc::new(Parts {
             store,
@@ -175,8 +174,8 @@ impl App {
             hasher: secret::Hasher::new(server_secret),
             maintenance_cache: system::MaintenanceCache::default(),
             tariff_cache: tariffs::TariffCache::default(),
-            api_keys: key_cache::SecretCache::of_api_keys(engine),
-            credentials: key_cache::SecretCache::of_credentials(engine),
+            api_keys: key_cache::SecretCache::of_api_keys(),
+            credentials: key_cache::SecretCache::of_credentials(),
             rate_limits: rate_limits::RateLimits::default(),
             noted_uses: call::NotedUses::default(),
             remembered_balances: remembered_balances::RememberedBalances::default(),

@@ -1,22 +1,15 @@
 //! What accounts hold, remembered for a moment: for those who only want to look at a key. Whoever spends asks the ledger.
 
 use jifen_domain::{AccountId, Points, Time};
-use jifen_store::{Engine, Holdings};
+use jifen_store::Holdings;
 use quick_cache::sync::Cache;
 
 use crate::App;
 use crate::error::Result;
 
-/// Seconds for which an answer of the database is believed: on PostgreSQL the most by which a movement made on another node
-/// is late. One made on this node is seen at once; one made by another process on SQLite's file within half a second, see
-/// [`jifen_store::Store::listen`].
-const fn believed_seconds(engine: Engine) -> i64 {
-    match engine {
-        Engine::Sqlite => 60,
-        Engine::Postgres => 1,
-    }
-}
-
+/// Seconds for which an answer of the database is believed: the most by which a movement made on another node is late. One
+/// made on this node is seen at once.
+const BELIEVED_SECONDS: i64 = 1;
 /// Accounts remembered; about 100 bytes each.
 const ACCOUNTS_MAX: usize = 50_000;
 
@@ -37,14 +30,12 @@ impl Default for RememberedBalances {
 }
 
 impl App {
-    /// What can be spent of an account, as it was at most a second ago: see [`believed_seconds`].
+    /// What can be spent of an account, as it was at most a second ago.
     pub(crate) async fn remembered_spendable(&self, account: AccountId) -> Result<Points> {
         let now = self.now();
         let version = self.store.account_version(account);
         if let Some(known) = self.remembered_balances.0.get(&account) {
-            let until = known
-                .read_at
-                .plus_seconds(believed_seconds(self.store.engine()));
+            let until = known.read_at.plus_seconds(BELIEVED_SECONDS);
             let is_fresh = known.version == version && known.read_at <= now && now < until;
             if is_fresh && known.holdings.next_expiry.is_none_or(|at| now < at) {
                 return Ok(known.holdings.available);
