@@ -1,10 +1,11 @@
 //! The one writer, passed from caller to caller, and its commits in groups.
 //!
 //! Waiting for the disk costs a hundred times what a transaction's statements cost, so several transactions share one
-//! wait. They run one after the other in one outer transaction, all but the first as savepoints; a caller that commits passes the writer to
-//! the next in the queue and waits. When nobody is next, or the group is large or old enough, the outer transaction is
-//! committed on a thread of its own, or by a member that may wait for the disk, and all its members are told. Those who arrive meanwhile queue up and are the next
-//! group: no timer decides, and a lone caller waits for nobody.
+//! wait. They run one after the other in one outer transaction, all but the first as savepoints; a caller that commits
+//! passes the writer to the next in the queue and waits. When nobody is next, or the group is large or old enough, the
+//! outer transaction is committed on a thread of its own, or by a member that may wait for the disk, and all its members
+//! are told. Those who arrive meanwhile queue up and are the next group: no timer decides, and a lone caller waits for
+//! nobody.
 //!
 //! Invariants:
 //! - There is one [`Writer`], owned at any time by the queue, by one [`Lease`] or by the thread. A lease that is dropped
