@@ -19,8 +19,6 @@ use crate::rate_limits::Rates;
 
 /// Bytes of an idempotency key.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
-/// Merges of its owner's record a call follows.
-const MERGES_MAX: usize = 5;
 
 /// What a gateway wants to be paid for.
 #[derive(Clone, PartialEq, Eq)]
@@ -170,37 +168,19 @@ impl App {
         Ok(holdings.available)
     }
 
-    /// Puts an operation on a key's account through the pipeline. After a merge the points are in the account of the older
-    /// record, and the key points there.
-    pub(crate) async fn spend(
+    /// Puts an operation through the pipeline: on an account, or on the one into which that was merged.
+    pub(crate) async fn submit(
         &self,
-        key: &ApiKey,
+        mut account: AccountId,
         operation: impl Fn(AccountId) -> Operation,
     ) -> Result<Outcome> {
-        let mut account = key.account();
-        for _ in 0..MERGES_MAX {
-            let outcome = self.pipeline.submit(operation(account)).await?;
-            if !self.has_moved(key, &mut account, &outcome).await? {
-                return Ok(outcome);
+        loop {
+            match self.pipeline.submit(operation(account)).await? {
+                // Each is older than the one before, so this ends.
+                Err(Declined::Moved(older)) => account = older,
+                outcome => return Ok(outcome),
             }
         }
-        Err(Error::Busy("a charge kept meeting merges".into()))
-    }
-
-    /// Whether an outcome may be due to the account's having been merged into another, which is named then.
-    pub(crate) async fn has_moved(
-        &self,
-        key: &ApiKey,
-        account: &mut AccountId,
-        outcome: &Outcome,
-    ) -> Result<bool> {
-        use jifen_domain::ledger::Refused::Insufficient;
-        if !matches!(outcome, Err(Declined::Refused(Insufficient { .. }, _))) {
-            return Ok(false);
-        }
-        let stored = self.store.read().await?.api_key(&key.id).await?;
-        let owner = stored.map_or(*account, |key| key.account());
-        Ok(std::mem::replace(account, owner) != owner)
     }
 }
 
@@ -392,6 +372,7 @@ pub(crate) fn declined(declined: Declined) -> Error {
             "this Idempotency-Key was used for another request: choose a new one",
         )),
         Declined::NoAccount => Error::internal("a key without an account"),
+        Declined::Moved(_) => Error::internal("an account that was merged was not followed"),
         Declined::NoSuchCharge => Error::NotFound(Text::new("没有这笔扣费", "no such charge")),
         Declined::Busy(cause) => Error::Busy(cause.into()),
         Declined::Broken(cause) => Error::internal(cause),

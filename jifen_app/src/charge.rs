@@ -9,7 +9,7 @@ use jifen_store::ServiceCredential;
 use crate::App;
 use crate::call::{self, ChargeRequest, declined};
 use crate::error::{Error, Result, Text};
-use crate::pipeline::{Action, Answer, Operation};
+use crate::pipeline::{Action, Answer, Declined, Operation};
 use crate::rate_limits::Rates;
 
 /// Charges in a batch.
@@ -93,7 +93,7 @@ impl App {
         let now = self.now();
         let used_key = self.noted_uses.to_note(&call.key, now);
         let outcome = self
-            .spend(&call.key, |account| Operation {
+            .submit(call.key.account(), |account| Operation {
                 account,
                 request: named,
                 action: Action::Charge {
@@ -165,8 +165,7 @@ impl App {
         }
         let outcomes = self.pipeline.submit_all(operations).await?;
         for ((place, key, rates, is_to_note), outcome) in calls.into_iter().zip(outcomes) {
-            let mut account = key.account();
-            let result = if self.has_moved(&key, &mut account, &outcome).await? {
+            let result = if let Err(Declined::Moved(_)) = outcome {
                 let (idempotency_key, request) = &charges[place];
                 self.charge(gateway, idempotency_key, request).await
             } else {

@@ -1,6 +1,6 @@
 //! Holds: points set aside for a call whose price is known only afterwards.
 
-use jifen_domain::ledger::{Capture, Hold, HoldState, Refused, TariffUse};
+use jifen_domain::ledger::{Capture, Hold, HoldState, Refused, Request, TariffUse};
 use jifen_domain::{AccountId, Points, Time};
 use jifen_store::ServiceCredential;
 
@@ -71,15 +71,16 @@ impl App {
         let call = match self.admit(gateway, request).await {
             Ok(call) => call,
             Err(refused) => {
-                let (_, answer) = self.first_answer(&request.api_key, named, refused).await?;
-                return self.held(answer.account, answer.entry, &answer, None).await;
+                let (key, answer) = self.first_answer(&request.api_key, named, refused).await?;
+                let id = charge_id(answer.account, answer.entry);
+                return held(id, &key.id, &answer, None);
             }
         };
         let now = self.now();
         let expires_at = now.plus_seconds(seconds);
         let used_key = self.noted_uses.to_note(&call.key, now);
         let outcome = self
-            .spend(&call.key, |account| Operation {
+            .submit(call.key.account(), |account| Operation {
                 account,
                 request: named,
                 action: Action::Hold {
@@ -94,9 +95,8 @@ impl App {
         if let Some(key_id) = used_key {
             self.noted_uses.noted(key_id, now);
         }
-        let rates = Some(call.rates);
-        self.held(answer.account, answer.entry, &answer, rates)
-            .await
+        let id = charge_id(answer.account, answer.entry);
+        held(id, &call.key.id, &answer, Some(call.rates))
     }
 
     /// Gives an open hold more points, more time, or both.
@@ -108,7 +108,7 @@ impl App {
         points: Option<i64>,
         seconds: Option<i64>,
     ) -> Result<Held> {
-        let (account, hold) = hold_id(id)?;
+        let first = hold_id(id)?;
         let more = points.map_or(Ok(Points::ZERO), call::movable)?;
         let until = match seconds {
             Some(seconds) => self.now().plus_seconds(check_seconds(seconds)?),
@@ -127,34 +127,30 @@ impl App {
             &parts.each_ref().map(String::as_str),
         )?;
         self.require_charges_open().await?;
-        let action = Action::Extend {
+        let action = |hold| Action::Extend {
             hold,
             more,
             expires_at: until,
         };
-        let answer = self.on_hold(account, hold, named, action).await?;
-        self.held(account, hold, &answer, None).await
+        let answer = self.on_hold(first, named, action).await?.0;
+        let key_id = self.stored_hold(first).await?.detail.api_key_id;
+        held(id.to_owned(), &key_id, &answer, None)
     }
 
     /// Charges what a held call cost; the rest of the hold is free again. Once: the same cost again gets the same answer.
     pub async fn capture_hold(&self, id: &str, cost: Cost) -> Result<Ended> {
-        let (account, hold) = hold_id(id)?;
-        let (cost, tariff) = self.cost_of_capture(account, hold, cost).await?;
+        let first = hold_id(id)?;
+        let (cost, tariff) = self.cost_of_capture(first, cost).await?;
         let amount = cost.get().to_string();
         let named = call::request_of(&format!("{id}/end"), &["capture", &amount]);
-        let capture = Capture { hold, cost, tariff };
-        let action = Action::Capture(capture);
-        let answer = self.on_hold(account, hold, named, action).await?;
+        let action = |hold| Action::Capture(Capture { hold, cost, tariff });
+        let (answer, today) = self.on_hold(first, named, action).await?;
         let shortfall = match answer.shortfall {
             Some(shortfall) => shortfall,
-            None => self
-                .stored_hold(account, hold)
-                .await?
-                .shortfall
-                .unwrap_or_default(),
+            None => self.stored_hold(today).await?.shortfall.unwrap_or_default(),
         };
         Ok(Ended {
-            charge_id: Some(charge_id(account, answer.entry)),
+            charge_id: Some(charge_id(answer.account, answer.entry)),
             points: answer.points,
             shortfall,
             balance: self.settled(&answer).await?,
@@ -165,11 +161,9 @@ impl App {
 
     /// Ends a hold without a charge. Once: again gets the same answer.
     pub async fn release_hold(&self, id: &str) -> Result<Ended> {
-        let (account, hold) = hold_id(id)?;
         let named = call::request_of(&format!("{id}/end"), &["release"]);
-        let answer = self
-            .on_hold(account, hold, named, Action::Release { hold })
-            .await?;
+        let action = |hold| Action::Release { hold };
+        let answer = self.on_hold(hold_id(id)?, named, action).await?.0;
         Ok(Ended {
             charge_id: None,
             points: 0,
@@ -192,8 +186,7 @@ impl App {
 
     async fn cost_of_capture(
         &self,
-        account: AccountId,
-        hold: i64,
+        hold: HoldId,
         cost: Cost,
     ) -> Result<(Points, Option<TariffUse>)> {
         match cost {
@@ -202,7 +195,7 @@ impl App {
                 Ok((cost.ok_or_else(call::out_of_range)?, None))
             }
             Cost::Units(units) => {
-                let tariff = self.stored_hold(account, hold).await?.detail.tariff;
+                let tariff = self.stored_hold(hold).await?.detail.tariff;
                 let tariff = tariff.ok_or_else(|| {
                     let text = Text::new(
                         "预占未按资费计价，请改用 points",
@@ -217,70 +210,74 @@ impl App {
         }
     }
 
+    /// Does something with a hold where it is today: in the account that made it, or in the one into which that was merged
+    /// meanwhile. Returns the answer, and where that was.
     async fn on_hold(
         &self,
-        account: AccountId,
-        hold: i64,
-        request: jifen_domain::ledger::Request,
-        action: Action,
-    ) -> Result<Answer> {
-        let operation = Operation {
-            account,
-            request,
-            action,
-            used_key: None,
-        };
-        let ends = !matches!(operation.action, Action::Extend { .. });
-        match self.pipeline.submit(operation).await? {
-            Ok(answer) => Ok(answer),
-            Err(Declined::Refused(Refused::NoSuchHold, _)) => {
-                Err(self.why_not(account, hold).await)
+        mut place: HoldId,
+        request: Request,
+        action: impl Fn(i64) -> Action,
+    ) -> Result<(Answer, HoldId)> {
+        loop {
+            let (account, hold) = place;
+            let operation = Operation {
+                account,
+                request,
+                action: action(hold),
+                used_key: None,
+            };
+            let ends = !matches!(operation.action, Action::Extend { .. });
+            match self.pipeline.submit(operation).await? {
+                Ok(answer) => return Ok((answer, place)),
+                Err(Declined::Refused(Refused::NoSuchHold, _)) => {}
+                Err(Declined::Reused) if ends => {}
+                Err(Declined::NoAccount) => return Err(no_such_hold()),
+                Err(other) => return Err(declined(other)),
             }
-            Err(Declined::Reused) if ends => Err(self.why_not(account, hold).await),
-            Err(Declined::NoAccount) => Err(no_such_hold()),
-            Err(other) => Err(declined(other)),
+            let known = self.stored_hold(place).await?;
+            if known.state != HoldState::Moved {
+                return Err(why_not(known.state));
+            }
+            let moved = self.store.read().await?.moved_hold(account, hold).await?;
+            // Each account is of an older record than the one before, so this ends.
+            place = moved.ok_or_else(|| Error::internal("a hold was lost in a merge"))?;
         }
     }
 
-    /// Why nothing more can be done with a hold.
-    async fn why_not(&self, account: AccountId, hold: i64) -> Error {
-        match self.stored_hold(account, hold).await {
-            Ok(hold) => match hold.state {
-                HoldState::Captured => ended("已扣费", "was captured"),
-                HoldState::Released => ended("已释放", "was released"),
-                // One whose time is over ends with the next operation on its account.
-                HoldState::Expired | HoldState::Held => ended("已过期", "has expired"),
-            },
-            Err(error) => error,
-        }
-    }
-
-    async fn stored_hold(&self, account: AccountId, hold: i64) -> Result<Hold> {
-        let stored = self.store.read().await?.hold(account, hold).await?;
+    async fn stored_hold(&self, (account, entry): HoldId) -> Result<Hold> {
+        let stored = self.store.read().await?.hold(account, entry).await?;
         stored.ok_or_else(no_such_hold)
-    }
-
-    async fn held(
-        &self,
-        account: AccountId,
-        hold: i64,
-        answer: &Answer,
-        rates: Option<Rates>,
-    ) -> Result<Held> {
-        let stored = self.stored_hold(account, hold).await?;
-        Ok(Held {
-            id: charge_id(account, hold),
-            key_id: stored.detail.api_key_id,
-            points: stored.points.get(),
-            balance: answer.available,
-            expires_at: stored.expires_at,
-            is_replay: answer.is_replay,
-            rates,
-        })
     }
 }
 
-fn hold_id(id: &str) -> Result<(AccountId, i64)> {
+/// The account that made it, and its entry there.
+type HoldId = (AccountId, i64);
+
+fn held(id: String, key_id: &str, answer: &Answer, rates: Option<Rates>) -> Result<Held> {
+    let until = answer.until;
+    let until = until.ok_or_else(|| Error::internal("an answer about a hold without one"))?;
+    Ok(Held {
+        id,
+        key_id: key_id.to_owned(),
+        points: until.points.get(),
+        balance: answer.available,
+        expires_at: until.expires_at,
+        is_replay: answer.is_replay,
+        rates,
+    })
+}
+
+/// Why nothing more can be done with a hold.
+fn why_not(state: HoldState) -> Error {
+    match state {
+        HoldState::Captured => ended("已扣费", "was captured"),
+        HoldState::Released => ended("已释放", "was released"),
+        // One whose time is over ends with the next operation on its account.
+        HoldState::Expired | HoldState::Held | HoldState::Moved => ended("已过期", "has expired"),
+    }
+}
+
+fn hold_id(id: &str) -> Result<HoldId> {
     parse_charge_id(id).ok_or_else(no_such_hold)
 }
 

@@ -2,7 +2,7 @@
 
 use jifen_domain::ledger::Refused;
 use jifen_domain::user::{DEFAULT_NICKNAME, User};
-use jifen_domain::{AccountId, Time, UserId};
+use jifen_domain::{Time, UserId};
 use jifen_store::Tx;
 
 use crate::environment::Environment;
@@ -116,33 +116,19 @@ async fn merge(tx: &mut Tx, one: &User, other: &User, now: Time) -> Result<Optio
     if low.id == high.id {
         return Ok(Some(low));
     }
-    let low_account = tx.lock_account(AccountId::from(low.id)).await?;
-    let high_account = tx.lock_account(AccountId::from(high.id)).await?;
-    let low_is_older = low.is_older_than(&high);
-    let (Some(low_account), Some(high_account)) = (low_account, high_account) else {
-        return Err(Error::internal(format!(
-            "user {} or {} has no account",
-            low.id, high.id
-        )));
-    };
-    let (mut older, younger, mut older_account, mut younger_account) = if low_is_older {
-        (low, high, low_account, high_account)
+    let (mut older, younger) = if low.is_older_than(&high) {
+        (low, high)
     } else {
-        (high, low, high_account, low_account)
+        (high, low)
     };
-
-    younger_account
-        .merge_into(&mut older_account, now)
+    tx.merge_accounts(younger.id, older.id, now)
+        .await?
         .map_err(|refused: Refused| {
             Error::internal(format!(
                 "merging {} into {}: {refused}",
                 younger.id, older.id
             ))
         })?;
-    tx.append_journal(&younger_account).await?;
-    tx.append_journal(&older_account).await?;
-    tx.adopt_requests(younger_account.id(), older_account.id())
-        .await?;
     tx.redirect_user(younger.id, older.id, "the same unionid", now)
         .await?;
     announce_new_owners(tx);

@@ -1,6 +1,6 @@
 //! Taking a charge back, in part or whole.
 
-use jifen_domain::{AccountId, Points, Time};
+use jifen_domain::{Points, Time};
 use jifen_store::ServiceCredential;
 
 use crate::App;
@@ -43,18 +43,19 @@ impl App {
         let amount = points.map_or_else(String::new, |points| points.get().to_string());
         let named = call::request(gateway, idempotency_key, &["refund", id, &amount])?;
         let grace_until = self.now().plus_days(self.settings.refund_grace_days);
-        let operation = Operation {
-            account: self.account_of_today(charged).await?.ok_or_else(unknown)?,
-            request: named,
-            action: Action::Refund {
-                charged,
-                charge,
-                points,
-                grace_until,
-            },
-            used_key: None,
-        };
-        let outcome = self.pipeline.submit(operation).await?;
+        let outcome = self
+            .submit(charged, |account| Operation {
+                account,
+                request: named,
+                action: Action::Refund {
+                    charged,
+                    charge,
+                    points,
+                    grace_until,
+                },
+                used_key: None,
+            })
+            .await?;
         let answer = outcome.map_err(|refused| match refused {
             Declined::NoAccount => unknown(),
             other => declined(other),
@@ -66,15 +67,5 @@ impl App {
             at: answer.at,
             is_replay: answer.is_replay,
         })
-    }
-
-    /// The account in which the points of a user's account are today: another one after a merge. Test points stay where
-    /// they are.
-    async fn account_of_today(&self, account: AccountId) -> Result<Option<AccountId>> {
-        if account == AccountId::of_tests(account.user()) {
-            return Ok(Some(account));
-        }
-        let user = self.store.read().await?.user(account.user()).await?;
-        Ok(user.map(|user| AccountId::from(user.id)))
     }
 }

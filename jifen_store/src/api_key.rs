@@ -260,24 +260,13 @@ impl Tx {
         self.note_capped_keys(account).await
     }
 
-    /// Makes the keys of one person those of another, with what is counted of them. Their accounts are locked. Play points
-    /// stay behind: they are worth nothing.
+    /// Makes the keys of one person those of another, with what is counted of them. Their accounts are locked.
     pub(crate) async fn redirect_api_keys(&mut self, from: UserId, to: UserId) -> Result<()> {
         self.execute(
             "UPDATE api_keys SET user_id = $1 WHERE user_id = $2",
             &[to.0.into(), from.0.into()],
         )
         .await?;
-        let test_key: Option<String> = self
-            .fetch_optional(
-                "SELECT id FROM api_keys WHERE user_id = $1 AND is_test = 1 LIMIT 1",
-                &[to.0.into()],
-                |row| row.get(0),
-            )
-            .await?;
-        if test_key.is_some() {
-            self.ensure_test_account(to).await?;
-        }
         for account_of in [AccountId::from, AccountId::of_tests] {
             let moved = self
                 .execute(

@@ -208,7 +208,7 @@ impl Tx {
 
     /// Makes everything that names the younger person name the older one: identities, sessions, orders, keys, and
     /// people merged earlier. An order that both have open is closed for the younger; a payment of it still counts.
-    /// The ledger is moved by [`jifen_domain::ledger::Account::merge_into`].
+    /// Points and holds are moved by [`Tx::merge_accounts`], before.
     pub async fn redirect_user(
         &mut self,
         younger: UserId,

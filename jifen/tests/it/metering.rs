@@ -4,6 +4,7 @@ mod batch;
 mod charges;
 mod holds;
 mod key_limits;
+mod merged;
 mod refunds;
 mod tariffs;
 mod verify;
@@ -41,9 +42,7 @@ impl Shop {
 
     /// With a key that is limited.
     pub(crate) async fn with_key(world: World, points: i64, limits: Value) -> Self {
-        let login = world.log_in_answer("xiaoming").await;
-        let token = Token(login["data"]["token"].as_str().unwrap().to_owned());
-        let user = UserId::parse(login["data"]["userInfo"]["userId"].as_str().unwrap()).unwrap();
+        let (token, user) = user_of(&world, "xiaoming").await;
         let gateway = world.gateway().await;
         let mut shop = Self {
             world,
@@ -58,6 +57,39 @@ impl Shop {
         }
         (shop.key_id, shop.key) = shop.another_key(limits).await;
         shop
+    }
+
+    /// Somebody of whom it is not known yet that two records are one person: of the younger, with a key that is limited; and
+    /// the older one.
+    pub(crate) async fn of_two_records(world: World, limits: Value) -> (Self, (Token, UserId)) {
+        let apart = json!({ "unionid_shared": false });
+        world.sandbox_patch("/people/xiaohong", &apart).await;
+        let older = user_of(&world, "xiaohong").await;
+        world.clock.advance_seconds(1);
+        let (openid, cookie) = world.web_login("xiaohong").await;
+        let token = Token(cookie.strip_prefix("jifen_session=").unwrap().to_owned());
+        let user = world.user_of(&openid).await;
+        let gateway = world.gateway().await;
+        let mut shop = Self {
+            world,
+            token,
+            user,
+            key_id: String::new(),
+            key: String::new(),
+            gateway,
+        };
+        (shop.key_id, shop.key) = shop.another_key(limits).await;
+        (shop, older)
+    }
+
+    /// It turns out, and the older record goes on.
+    pub(crate) async fn become_one(&mut self) {
+        let shared = json!({ "unionid_shared": true });
+        self.world.sandbox_patch("/people/xiaohong", &shared).await;
+        self.world.log_in("xiaohong").await;
+        let (openid, _) = self.world.web_login("xiaohong").await;
+        let younger = std::mem::replace(&mut self.user, self.world.user_of(&openid).await);
+        assert_ne!(self.user, younger);
     }
 
     /// Another key of the same person: `(id, secret)`.
@@ -224,6 +256,17 @@ impl Shop {
     pub(crate) async fn end(self) {
         self.world.assert_audit_is_clean().await;
     }
+}
+
+/// Somebody who logs in from the mini program.
+pub(crate) async fn user_of(world: &World, person: &str) -> (Token, UserId) {
+    let login = world.log_in_answer(person).await;
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let user = text(&login["data"]["userInfo"]["userId"]);
+    (
+        Token(text(&login["data"]["token"])),
+        UserId::parse(&user).unwrap(),
+    )
 }
 
 /// Adds the members of an object to another; null takes one away.

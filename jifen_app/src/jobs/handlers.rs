@@ -1,9 +1,8 @@
 //! What each kind of job does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jifen_domain::AccountId;
-use jifen_domain::ledger::Refused;
 use jifen_domain::order::OrderState;
 use jifen_domain::session::REFRESH_WINDOW_SECONDS;
 use jifen_store::Job;
@@ -121,21 +120,13 @@ impl App {
 
     async fn sweep(&self, id: AccountId) -> Result<()> {
         let now = self.now();
-        let refused = |refused: Refused| Error::internal(refused.to_string());
         let mut tx = self.store.begin().await?;
-        let today = tx.user(id.user()).await?.map(|user| user.id.into());
-        let older = today.filter(|today| *today != id && id == AccountId::from(id.user()));
-        let ids: BTreeSet<AccountId> = older.into_iter().chain([id]).collect();
-        let ids: Vec<AccountId> = ids.into_iter().collect();
-        let mut accounts = tx.lock_accounts(&ids).await?;
-        tx.load_lots(&mut accounts).await?;
-        match accounts.as_mut_slice() {
-            [account] => account.expire(now).map_err(refused)?,
-            [one, other] if one.id() == id => one.merge_into(other, now).map_err(refused)?,
-            [one, other] => other.merge_into(one, now).map_err(refused)?,
-            _ => {}
+        if let Some(mut account) = tx.lock_account(id).await? {
+            account
+                .expire(now)
+                .map_err(|refused| Error::internal(refused.to_string()))?;
+            tx.append_journal(&account).await?;
         }
-        tx.append_journals(&accounts).await?;
         Ok(tx.commit().await?)
     }
 

@@ -74,6 +74,8 @@ impl Counters {
                 Ok(_) => &self.done,
                 Err(Declined::Busy(_)) => &self.busy,
                 Err(Declined::Broken(_)) => &self.broken,
+                // It is asked again where it belongs, and counted there.
+                Err(Declined::Moved(_)) => continue,
                 Err(
                     Declined::Refused(..)
                     | Declined::Reused

@@ -334,6 +334,12 @@ impl<'a> Group<'a> {
 
     fn apply(&mut self, account: usize, place: usize) -> Outcome {
         let operation = &self.operations[place];
+        // Of its holds, each says for itself where it goes on.
+        if let Some(older) = self.accounts[account].merged_into()
+            && !operation.action.is_on_hold()
+        {
+            return Err(Declined::Moved(older));
+        }
         let (request, now) = (Some(operation.request), self.now);
         let account = &mut self.accounts[account];
         let id = account.id();

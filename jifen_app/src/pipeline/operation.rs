@@ -1,6 +1,6 @@
 //! What the pipeline does, and what it answers.
 
-use jifen_domain::ledger::{Capture, ChargeDetail, Entry, Refused, Request};
+use jifen_domain::ledger::{Capture, ChargeDetail, Entry, HeldUntil, Movement, Refused, Request};
 use jifen_domain::{AccountId, Points, Time};
 use jifen_store::Recorded;
 
@@ -38,13 +38,23 @@ pub(crate) enum Action {
         hold: i64,
     },
     Refund {
-        /// The charge's account; another than the operation's when that was merged into it.
+        /// The charge's account; another than the operation's when it was merged into that.
         charged: AccountId,
         charge: i64,
         /// All that is left without.
         points: Option<Points>,
         grace_until: Time,
     },
+}
+
+impl Action {
+    /// Whether it is about a hold that exists.
+    pub(super) fn is_on_hold(&self) -> bool {
+        matches!(
+            self,
+            Self::Extend { .. } | Self::Capture(_) | Self::Release { .. }
+        )
+    }
 }
 
 pub(crate) type Outcome = Result<Answer, Declined>;
@@ -61,6 +71,8 @@ pub(crate) struct Answer {
     pub(crate) available: Points,
     pub(crate) at: Time,
     pub(crate) tariff_id: Option<i64>,
+    /// How a hold stood when it was made or extended.
+    pub(crate) until: Option<HeldUntil>,
     /// What a capture could not take; told once, and kept with the hold.
     pub(crate) shortfall: Option<Points>,
     /// What can be spent when a hold has ended and what it freed of expired lots is gone; told once, and to be found in the
@@ -71,10 +83,11 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(super) fn new(account: AccountId, entry: &Entry) -> Self {
-        let tariff = match &entry.movement {
-            jifen_domain::ledger::Movement::Charge { detail, .. }
-            | jifen_domain::ledger::Movement::Hold { detail } => detail.tariff,
-            _ => None,
+        let (tariff, until) = match &entry.movement {
+            Movement::Charge { detail, .. } => (detail.tariff, None),
+            Movement::Hold { detail, until, .. } => (detail.tariff, Some(*until)),
+            Movement::Extend { until, .. } => (None, Some(*until)),
+            _ => (None, None),
         };
         Self {
             account,
@@ -83,6 +96,7 @@ impl Answer {
             available: entry.available_after(),
             at: entry.at,
             tariff_id: tariff.map(|tariff| tariff.id),
+            until,
             shortfall: None,
             settled: None,
             is_replay: false,
@@ -100,6 +114,7 @@ impl Answer {
                 .unwrap_or_default(),
             at: recorded.at,
             tariff_id: recorded.tariff_id,
+            until: recorded.until,
             shortfall: None,
             settled: None,
             is_replay: true,
@@ -116,6 +131,8 @@ pub(crate) enum Declined {
     Reused,
     /// There is no such account.
     NoAccount,
+    /// The account was merged into this one: ask there.
+    Moved(AccountId),
     /// There is no such charge.
     NoSuchCharge,
     /// The database was away; whether it was done shows when it is repeated.

@@ -278,8 +278,8 @@ impl Account {
         self.append(movement, now, request)
     }
 
-    /// Moves everything free into the account of the same person: lots keep their expiry and age. A lot of which something
-    /// is held stays until the hold has ended.
+    /// Moves everything into the account of the same person: lots keep their expiry and age, open holds what they have set
+    /// aside, their time and their age.
     ///
     /// # Errors
     /// [`Refused::OutOfRange`] when the two together would not fit, [`Refused::LotsNeeded`].
@@ -289,12 +289,8 @@ impl Account {
         if older.balance.checked_add(self.balance).is_none() {
             return Err(Refused::OutOfRange);
         }
-        let moved: Vec<Lot> = self
-            .open_lots()
-            .iter()
-            .filter(|lot| lot.held == Points::ZERO)
-            .cloned()
-            .collect();
+        let holds = self.move_holds_out(now);
+        let moved = self.open_lots().to_vec();
         if moved.is_empty() {
             return Ok(());
         }
@@ -302,6 +298,7 @@ impl Account {
         self.take(&draws);
         self.append(Movement::MergeOut { draws }, now, None);
         self.find_front();
+        let mut numbers = BTreeMap::new();
         for lot in moved {
             let grant = Grant {
                 source: LotSource::Merge {
@@ -312,9 +309,13 @@ impl Account {
                 expires_at: lot.expires_at,
                 title: String::new(),
             };
-            let lot = older.add_lot(grant, lot.granted_at)?;
-            let title = String::new();
+            let added = older.add_lot(grant, lot.granted_at)?;
+            numbers.insert(lot.number, added.number);
+            let (lot, title) = (added, String::new());
             older.append(Movement::Grant { lot, title }, now, None);
+        }
+        for hold in holds {
+            older.move_hold_in(self.id, hold, &numbers, now);
         }
         older.find_front();
         Ok(())

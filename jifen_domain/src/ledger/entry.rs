@@ -2,7 +2,7 @@
 
 use super::Lot;
 use super::refund::RefundSource;
-use crate::{Points, Time};
+use crate::{AccountId, Points, Time};
 
 /// One movement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,13 +92,19 @@ pub enum Movement {
     Hold {
         /// What for.
         detail: ChargeDetail,
+        /// How many, until when.
+        until: HeldUntil,
+        /// The hold it was in an account merged into this one: that account, and the hold's entry there.
+        origin: Option<(AccountId, i64)>,
     },
     /// A hold gets more points or more time.
     Extend {
         /// The hold's entry.
         hold: i64,
+        /// How many it has then, until when.
+        until: HeldUntil,
     },
-    /// A hold ends without a charge.
+    /// A hold ends without a charge, or goes on in another account.
     Release {
         /// The hold's entry.
         hold: i64,
@@ -108,11 +114,20 @@ pub enum Movement {
         /// All that was left of it and not held.
         draw: Draw,
     },
-    /// Everything free goes to the account of the same person that this one is merged into.
+    /// Everything goes to the account of the same person that this one is merged into.
     MergeOut {
         /// What was left of each lot.
         draws: Vec<Draw>,
     },
+}
+
+/// How many points a hold has set aside, and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldUntil {
+    /// All of them.
+    pub points: Points,
+    /// When it ends by itself.
+    pub expires_at: Time,
 }
 
 /// Points of one lot.

@@ -1,9 +1,11 @@
 //! Points set aside for a call whose price is known only afterwards.
 
+use std::collections::BTreeMap;
+
 use super::account::Account;
 use super::state::Refused;
-use super::{ChargeDetail, Draw, Entry, Movement, OPEN_HOLDS_MAX, Request, TariffUse};
-use crate::{Points, Time};
+use super::{ChargeDetail, Draw, Entry, HeldUntil, Movement, OPEN_HOLDS_MAX, Request, TariffUse};
+use crate::{AccountId, Points, Time};
 
 /// A hold. Its points stay in their lots, where they are neither spent nor expire until it ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub struct Hold {
     pub detail: ChargeDetail,
     /// How it stands.
     pub state: HoldState,
+    /// The hold it was before its account was merged into this one: that account, and the hold's entry there.
+    pub origin: Option<(AccountId, i64)>,
     /// The entry that ended it.
     pub end_entry: Option<i64>,
     /// What was asked for beyond what could be taken, when it was captured.
@@ -39,6 +43,8 @@ pub enum HoldState {
     Released,
     /// Its time was over.
     Expired,
+    /// Its account was merged into another, where it goes on.
+    Moved,
 }
 
 /// What to capture.
@@ -97,14 +103,18 @@ impl Account {
             expires_at,
             detail: detail.clone(),
             state: HoldState::Held,
+            origin: None,
             end_entry: None,
             shortfall: None,
         };
-        let known = self.lots_mut()?;
-        known.holds.push(hold);
-        known.changed_holds.insert(entry);
+        self.add_hold(hold);
         self.find_front();
-        Ok(self.append(Movement::Hold { detail }, now, request))
+        let movement = Movement::Hold {
+            detail,
+            until: HeldUntil { points, expires_at },
+            origin: None,
+        };
+        Ok(self.append(movement, now, request))
     }
 
     /// Gives an open hold more points, more time, or both.
@@ -123,6 +133,7 @@ impl Account {
         self.expire(now)?;
         let known = self.open_hold(hold)?;
         let api_key_id = known.detail.api_key_id.clone();
+        let expires_at = known.expires_at.max(expires_at);
         let points = known.points.checked_add(more);
         let points = points.filter(|points| points.is_movable());
         let points = points.ok_or(Refused::OutOfRange)?;
@@ -131,8 +142,7 @@ impl Account {
         self.set_aside(&lots);
         self.count_spending(&api_key_id, |spent| spent.add(more, now));
         self.change_hold(hold, |hold| {
-            hold.points = points;
-            hold.expires_at = hold.expires_at.max(expires_at);
+            (hold.points, hold.expires_at) = (points, expires_at);
             for added in lots {
                 match hold.lots.iter_mut().find(|known| known.lot == added.lot) {
                     Some(known) => {
@@ -143,7 +153,8 @@ impl Account {
             }
         });
         self.find_front();
-        Ok(self.append(Movement::Extend { hold }, now, request))
+        let until = HeldUntil { points, expires_at };
+        Ok(self.append(Movement::Extend { hold, until }, now, request))
     }
 
     /// Charges what a held call cost. What the hold does not cover is taken from what is free, as far as that goes.
@@ -234,24 +245,79 @@ impl Account {
             .collect()
     }
 
+    /// Takes the open holds out for a merge. What their keys have spent moves by itself: it is counted by key.
+    pub(super) fn move_holds_out(&mut self, now: Time) -> Vec<Hold> {
+        let known = self.lots.iter().flat_map(|lots| &lots.holds);
+        let open: Vec<Hold> = known
+            .filter(|hold| hold.state == HoldState::Held)
+            .cloned()
+            .collect();
+        for hold in &open {
+            self.set_free(hold, HoldState::Moved);
+            self.append(Movement::Release { hold: hold.entry }, now, None);
+            self.note_end(hold.entry);
+        }
+        open
+    }
+
+    /// Lets a hold of a merged account go on here. `numbers` says what its lots are called here.
+    pub(super) fn move_hold_in(
+        &mut self,
+        from: AccountId,
+        hold: Hold,
+        numbers: &BTreeMap<i64, i64>,
+        now: Time,
+    ) {
+        let lots = hold.lots.iter().filter_map(|pinned| {
+            let lot = *numbers.get(&pinned.lot)?;
+            Some(Draw { lot, ..*pinned })
+        });
+        let lots: Vec<Draw> = lots.collect();
+        self.set_aside(&lots);
+        let origin = Some((from, hold.entry));
+        let movement = Movement::Hold {
+            detail: hold.detail.clone(),
+            until: HeldUntil {
+                points: hold.points,
+                expires_at: hold.expires_at,
+            },
+            origin,
+        };
+        self.add_hold(Hold {
+            entry: self.counts.entries + 1,
+            lots,
+            origin,
+            ..hold
+        });
+        self.append(movement, now, None);
+    }
+
+    fn add_hold(&mut self, hold: Hold) {
+        let Some(known) = &mut self.lots else { return };
+        known.changed_holds.insert(hold.entry);
+        known.holds.push(hold);
+    }
+
     /// Gives back what a hold has set aside; the caller appends the entry and calls [`Account::note_end`].
     pub(super) fn end_hold(&mut self, hold: i64, state: HoldState, now: Time) {
-        let Ok(open) = self.open_hold(hold) else {
+        let Ok(open) = self.open_hold(hold).cloned() else {
             return;
         };
-        let (points, made_at, lots) = (open.points, open.created_at, open.lots.clone());
-        let api_key_id = open.detail.api_key_id.clone();
-        self.count_spending(&api_key_id, |spent| {
-            spent.take_back(points, made_at, now);
+        self.count_spending(&open.detail.api_key_id, |spent| {
+            spent.take_back(open.points, open.created_at, now);
         });
-        self.held = self.held.checked_sub(points).unwrap_or_default();
+        self.set_free(&open, state);
+    }
+
+    fn set_free(&mut self, open: &Hold, state: HoldState) {
+        self.held = self.held.checked_sub(open.points).unwrap_or_default();
         let Some(known) = &mut self.lots else { return };
-        for pinned in lots {
+        for pinned in &open.lots {
             known.change(pinned.lot, |lot| {
                 lot.held = lot.held.checked_sub(pinned.points).unwrap_or_default();
             });
         }
-        self.change_hold(hold, |hold| hold.state = state);
+        self.change_hold(open.entry, |hold| hold.state = state);
     }
 
     /// Notes the last entry as the one that ended a hold.

@@ -16,7 +16,7 @@ mod spending;
 mod state;
 
 pub use account::Account;
-pub use entry::{ChargeDetail, Draw, Entry, Movement, Request, TariffUse};
+pub use entry::{ChargeDetail, Draw, Entry, HeldUntil, Movement, Request, TariffUse};
 pub use hold::{Capture, Captured, Hold, HoldState};
 pub use lot::{Grant, Lot, LotSource};
 pub use refund::{Refund, RefundSource};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jifen_domain::key::Caps;
+use jifen_domain::key::{Caps, Spending};
 use jifen_domain::ledger::{
     Account, Capture, Entry, HoldState, Movement, OPEN_HOLDS_MAX, Refused, State,
 };
@@ -156,7 +156,7 @@ fn tell(entry: &Entry) -> String {
             )
         }
         Movement::Hold { .. } => "hold".to_owned(),
-        Movement::Extend { hold } => format!("extend #{hold}"),
+        Movement::Extend { hold, .. } => format!("extend #{hold}"),
         Movement::Release { hold } => format!("release #{hold}"),
         Movement::Expiry { .. } => format!("expired {draws}"),
         Movement::MergeOut { .. } => format!("merged {draws}"),
@@ -579,33 +579,48 @@ fn a_merge_moves_every_lot_with_its_expiry_and_age() {
 }
 
 #[test]
-fn a_lot_of_which_something_is_held_is_merged_when_the_hold_has_ended() {
+fn a_merge_moves_open_holds_with_what_they_have_set_aside() {
     let (mut younger, mut older) = (Account::new(AccountId(2)), Account::new(AccountId(1)));
+    older.grant(gift(5, None), at(1)).unwrap();
     younger.grant(gift(10, Some(100)), at(1)).unwrap();
     younger.grant(gift(3, None), at(1)).unwrap();
+    let caps = Caps {
+        total: Some(points(20)),
+        ..Caps::NONE
+    };
     let hold = younger
-        .hold(points(4), call(), at(50), None, at(2))
+        .hold(points(12), call(), at(500), None, at(2))
         .unwrap()
         .number;
-    younger.merge_into(&mut older, at(3)).unwrap();
-    assert_eq!(
-        (younger.balance(), older.balance()),
-        (points(10), points(3))
-    );
+    // The first lot has expired but for what is held of it.
+    younger.merge_into(&mut older, at(200)).unwrap();
+    assert_eq!(younger.state().balance, Points::ZERO);
+    assert_eq!(younger.state().held, Points::ZERO);
+    let ended: Vec<_> = younger.changed_holds().map(|hold| hold.state).collect();
+    assert_eq!(ended, [HoldState::Moved]);
+    assert_eq!((older.balance(), older.held()), (points(18), points(12)));
+    assert_eq!(older.available(at(200)), Some(points(6)));
 
+    let moved = older.changed_holds().next().unwrap().clone();
+    assert_eq!(moved.origin, Some((AccountId(2), hold)));
+    assert_eq!((moved.created_at, moved.expires_at), (at(2), at(500)));
+    // It goes on: what its key has spent is counted here, and what is beyond it is taken from what is free here.
+    let mut spent = Spending::none(at(2));
+    spent.add(points(12), at(2));
+    older.load_spending(call().api_key_id, caps, spent);
     let capture = Capture {
-        hold,
-        cost: points(2),
+        hold: moved.entry,
+        cost: points(20),
         tariff: None,
     };
-    younger.capture(capture, None, at(4)).unwrap();
-    younger.merge_into(&mut older, at(5)).unwrap();
-    assert_eq!(
-        (younger.balance(), older.balance()),
-        (Points::ZERO, points(11))
-    );
+    let captured = older.capture(capture, None, at(201)).unwrap();
+    assert_eq!(captured.entry.signed_points(), -18);
+    assert_eq!(captured.shortfall, points(2));
+    let (_, spent) = older.changed_spending().next().unwrap();
+    assert_eq!(spent.total_points, points(18));
+
     let entries = younger.counts().entries;
-    younger.merge_into(&mut older, at(6)).unwrap();
+    younger.merge_into(&mut older, at(202)).unwrap();
     assert_eq!(younger.counts().entries, entries, "nothing moves twice");
 }
 

@@ -15,7 +15,9 @@ ALTER TABLE accounts ADD COLUMN front_expires_at BIGINT;
 ALTER TABLE accounts ADD COLUMN tail BYTEA NOT NULL DEFAULT '';
 -- Some key of it has a cap, so what its keys spend is counted in key_spending.
 ALTER TABLE accounts ADD COLUMN has_capped_keys BIGINT NOT NULL DEFAULT 0 CONSTRAINT accounts_has_capped_keys_boolean CHECK (has_capped_keys IN (0, 1));
-UPDATE accounts SET user_id = id;
+-- The account it was merged into: it is empty since, and stays so.
+ALTER TABLE accounts ADD COLUMN merged_into BIGINT REFERENCES accounts (id);
+UPDATE accounts SET user_id = id, merged_into = (SELECT older_id FROM merges WHERE younger_id = id);
 ALTER TABLE accounts
     SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05),
     ALTER COLUMN user_id SET NOT NULL,
@@ -23,6 +25,7 @@ ALTER TABLE accounts
     ALTER COLUMN tail DROP DEFAULT,
     ALTER COLUMN has_capped_keys DROP DEFAULT,
     ALTER COLUMN tail SET STORAGE PLAIN,
+    ADD CONSTRAINT accounts_merged_empty CHECK (merged_into IS NULL OR (merged_into <> id AND balance = 0)),
     ADD CONSTRAINT accounts_held_within_balance CHECK (held >= 0 AND held <= balance),
     ADD CONSTRAINT accounts_number_of_user CHECK (id = user_id OR id = -user_id),
     ADD CONSTRAINT accounts_front_whole CHECK ((front_lot IS NULL) = (front_remaining IS NULL) AND (front_lot IS NULL) = (front_held IS NULL)),
@@ -57,9 +60,13 @@ CREATE TABLE new_entries (
     charge_number BIGINT CONSTRAINT entries_charge_number_positive CHECK (charge_number > 0),
     -- The lot that was granted, or the only one that was drawn on, given back to or held; of several, there are draws.
     lot_number    BIGINT,
-    -- The hold's entry (of its end, and of its capture), or the charge's (of its refund, with the account it was in).
+    -- The hold's entry (of its end, and of its capture), or the charge's (of its refund, with the account it was in); of a hold that
+    -- came by a merge, the one it was there.
     origin_account BIGINT,
     origin_entry  BIGINT,
+    -- What a hold has set aside after it was made or extended, and when it ends by itself.
+    hold_points   BIGINT,
+    hold_expires_at BIGINT,
     api_key_id    TEXT,
     tariff_id     BIGINT,
     units         BIGINT,
@@ -71,6 +78,8 @@ CREATE TABLE new_entries (
     CONSTRAINT entries_held_within_balance CHECK (held_after >= 0 AND held_after <= balance_after),
     CONSTRAINT entries_points_sign CHECK (
         CASE WHEN kind IN ('grant', 'refund') THEN points > 0 WHEN kind IN ('hold', 'extend', 'release') THEN points = 0 ELSE points <= 0 END),
+    CONSTRAINT entries_points_of_hold CHECK ((kind IN ('hold', 'extend')) = (hold_points IS NOT NULL)),
+    CONSTRAINT entries_end_of_hold CHECK ((kind IN ('hold', 'extend')) = (hold_expires_at IS NOT NULL)),
     CONSTRAINT entries_number_of_charge CHECK ((kind = 'charge') = (charge_number IS NOT NULL)),
     CONSTRAINT entries_key_of_charge CHECK (kind <> 'charge' OR api_key_id IS NOT NULL),
     CONSTRAINT entries_request_whole CHECK ((request_key IS NULL) = (request_hash IS NULL)),
@@ -116,22 +125,27 @@ CREATE TABLE holds (
     entry_number BIGINT NOT NULL,
     points       BIGINT NOT NULL CONSTRAINT holds_points_positive CHECK (points > 0),
     created_at   BIGINT NOT NULL,
-    state        TEXT   NOT NULL CONSTRAINT holds_state_known CHECK (state IN ('held', 'captured', 'released', 'expired')),
+    state        TEXT   NOT NULL CONSTRAINT holds_state_known CHECK (state IN ('held', 'captured', 'released', 'expired', 'moved')),
     expires_at   BIGINT NOT NULL,
     api_key_id   TEXT   NOT NULL,
     tariff_id    BIGINT,
     title        TEXT   NOT NULL,
     description  TEXT,
+    -- The hold it was in an account that was merged into this one, where its state is 'moved'.
+    origin_account BIGINT,
+    origin_entry BIGINT,
     -- The entry that ended it.
     end_entry    BIGINT,
     -- What was asked for beyond what could be taken, when it was captured.
     shortfall    BIGINT CONSTRAINT holds_shortfall_not_negative CHECK (shortfall >= 0),
     PRIMARY KEY (account_id, entry_number),
+    CONSTRAINT holds_origin_whole CHECK ((origin_account IS NULL) = (origin_entry IS NULL)),
     CONSTRAINT holds_end_whole CHECK ((state = 'held') = (end_entry IS NULL)),
     CONSTRAINT holds_shortfall_of_capture CHECK ((state = 'captured') = (shortfall IS NOT NULL))
 );
 CREATE INDEX holds_open ON holds (account_id) WHERE state = 'held';
 CREATE INDEX holds_due ON holds (expires_at) WHERE state = 'held';
+CREATE UNIQUE INDEX holds_one_move_per_hold ON holds (origin_account, origin_entry) WHERE origin_account IS NOT NULL;
 
 -- From which lots a hold's points will be taken.
 CREATE TABLE hold_lots (

@@ -20,6 +20,9 @@ CREATE TABLE new_accounts (
     tail             BLOB NOT NULL,
     -- Some key of it has a cap, so what its keys spend is counted in key_spending.
     has_capped_keys  INTEGER NOT NULL CONSTRAINT accounts_has_capped_keys_boolean CHECK (has_capped_keys IN (0, 1)),
+    -- The account it was merged into: it is empty since, and stays so.
+    merged_into      INTEGER REFERENCES new_accounts (id),
+    CONSTRAINT accounts_merged_empty CHECK (merged_into IS NULL OR (merged_into <> id AND balance = 0)),
     CONSTRAINT accounts_held_within_balance CHECK (held >= 0 AND held <= balance),
     CONSTRAINT accounts_number_of_user CHECK (id = user_id OR id = -user_id),
     CONSTRAINT accounts_front_whole CHECK ((front_lot IS NULL) = (front_remaining IS NULL) AND (front_lot IS NULL) = (front_held IS NULL)),
@@ -68,9 +71,13 @@ CREATE TABLE new_entries (
     charge_number INTEGER CONSTRAINT entries_charge_number_positive CHECK (charge_number > 0),
     -- The lot that was granted, or the only one that was drawn on, given back to or held; of several, there are draws.
     lot_number    INTEGER,
-    -- The hold's entry (of its end, and of its capture), or the charge's (of its refund, with the account it was in).
+    -- The hold's entry (of its end, and of its capture), or the charge's (of its refund, with the account it was in); of a hold that
+    -- came by a merge, the one it was there.
     origin_account INTEGER,
     origin_entry  INTEGER,
+    -- What a hold has set aside after it was made or extended, and when it ends by itself.
+    hold_points   INTEGER,
+    hold_expires_at INTEGER,
     api_key_id    TEXT,
     tariff_id     INTEGER,
     units         INTEGER,
@@ -82,6 +89,8 @@ CREATE TABLE new_entries (
     CONSTRAINT entries_held_within_balance CHECK (held_after >= 0 AND held_after <= balance_after),
     CONSTRAINT entries_points_sign CHECK (
         CASE WHEN kind IN ('grant', 'refund') THEN points > 0 WHEN kind IN ('hold', 'extend', 'release') THEN points = 0 ELSE points <= 0 END),
+    CONSTRAINT entries_points_of_hold CHECK ((kind IN ('hold', 'extend')) = (hold_points IS NOT NULL)),
+    CONSTRAINT entries_end_of_hold CHECK ((kind IN ('hold', 'extend')) = (hold_expires_at IS NOT NULL)),
     CONSTRAINT entries_number_of_charge CHECK ((kind = 'charge') = (charge_number IS NOT NULL)),
     CONSTRAINT entries_key_of_charge CHECK (kind <> 'charge' OR api_key_id IS NOT NULL),
     CONSTRAINT entries_request_whole CHECK ((request_key IS NULL) = (request_hash IS NULL))
@@ -135,22 +144,27 @@ CREATE TABLE holds (
     entry_number INTEGER NOT NULL,
     points       INTEGER NOT NULL CONSTRAINT holds_points_positive CHECK (points > 0),
     created_at   INTEGER NOT NULL,
-    state        TEXT   NOT NULL CONSTRAINT holds_state_known CHECK (state IN ('held', 'captured', 'released', 'expired')),
+    state        TEXT   NOT NULL CONSTRAINT holds_state_known CHECK (state IN ('held', 'captured', 'released', 'expired', 'moved')),
     expires_at   INTEGER NOT NULL,
     api_key_id   TEXT   NOT NULL,
     tariff_id    INTEGER,
     title        TEXT   NOT NULL,
     description  TEXT,
+    -- The hold it was in an account that was merged into this one, where its state is 'moved'.
+    origin_account INTEGER,
+    origin_entry INTEGER,
     -- The entry that ended it.
     end_entry    INTEGER,
     -- What was asked for beyond what could be taken, when it was captured.
     shortfall    INTEGER CONSTRAINT holds_shortfall_not_negative CHECK (shortfall >= 0),
     PRIMARY KEY (account_id, entry_number),
+    CONSTRAINT holds_origin_whole CHECK ((origin_account IS NULL) = (origin_entry IS NULL)),
     CONSTRAINT holds_end_whole CHECK ((state = 'held') = (end_entry IS NULL)),
     CONSTRAINT holds_shortfall_of_capture CHECK ((state = 'captured') = (shortfall IS NOT NULL))
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX holds_open ON holds (account_id) WHERE state = 'held';
 CREATE INDEX holds_due ON holds (expires_at) WHERE state = 'held';
+CREATE UNIQUE INDEX holds_one_move_per_hold ON holds (origin_account, origin_entry) WHERE origin_account IS NOT NULL;
 
 -- From which lots a hold's points will be taken.
 CREATE TABLE hold_lots (
@@ -172,8 +186,9 @@ CREATE TABLE charge_refunds (
     PRIMARY KEY (account_id, entry_number)
 ) STRICT, WITHOUT ROWID;
 
-INSERT INTO new_accounts (id, user_id, balance, held, entry_count, charge_count, lot_count, tail, has_capped_keys)
-SELECT id, id, balance, 0, entry_count, charge_count, lot_count, zeroblob(16 * (entry_count % 32)), 0 FROM accounts;
+INSERT INTO new_accounts (id, user_id, balance, held, entry_count, charge_count, lot_count, tail, has_capped_keys, merged_into)
+SELECT id, id, balance, 0, entry_count, charge_count, lot_count, zeroblob(16 * (entry_count % 32)), 0,
+    (SELECT older_id FROM merges WHERE younger_id = accounts.id) FROM accounts;
 
 INSERT INTO new_lots (account_id, number, source, order_id, gift_key, origin_account, origin_lot, points, remaining, held, expires_at, granted_at)
 SELECT account_id, number, source, order_id, gift_key, origin_account, origin_lot, points, remaining, 0, expires_at, granted_at FROM lots;

@@ -103,6 +103,9 @@ pub(super) struct AccountRow {
     counts_spending: i64,
     /// Of the lot that is the front.
     front_exists: i64,
+    merged_into: Option<i64>,
+    /// Into whom its user was merged.
+    older_user: Option<i64>,
 }
 
 impl Table for AccountRow {
@@ -110,8 +113,8 @@ impl Table for AccountRow {
     const SQL: &'static str = "SELECT a.id, a.user_id, a.balance, a.held, a.entry_count, a.charge_count, a.lot_count, a.front_lot, \
          a.front_remaining, a.front_held, a.tail, a.has_capped_keys, \
          CASE WHEN EXISTS (SELECT 1 FROM key_spending s WHERE s.account_id = a.id) THEN 1 ELSE 0 END, \
-         CASE WHEN EXISTS (SELECT 1 FROM lots l WHERE l.account_id = a.id AND l.number = a.front_lot) THEN 1 ELSE 0 END \
-         FROM accounts a WHERE a.id > $1 AND a.id <= $2 ORDER BY a.id LIMIT $3";
+         CASE WHEN EXISTS (SELECT 1 FROM lots l WHERE l.account_id = a.id AND l.number = a.front_lot) THEN 1 ELSE 0 END, \
+         a.merged_into, (SELECT m.older_id FROM merges m WHERE m.younger_id = a.user_id) FROM accounts a WHERE a.id > $1 AND a.id <= $2 ORDER BY a.id LIMIT $3";
 
     fn before(account: i64) -> Key {
         Key::One(account.saturating_sub(1))
@@ -131,6 +134,8 @@ impl Table for AccountRow {
             has_capped_keys: row.get(11)?,
             counts_spending: row.get(12)?,
             front_exists: row.get(13)?,
+            merged_into: row.get(14)?,
+            older_user: row.get(15)?,
         })
     }
 
@@ -181,6 +186,7 @@ impl Table for AccountRow {
                 ),
             ],
         );
+        self.check_merged(audit);
         let folded = self.entry_count - tail_entries;
         for (item, entry) in self.tail.chunks_exact(TAIL_ITEM_BYTES).zip(folded + 1..) {
             let (position, beginning) = item.split_at(TAIL_ITEM_BYTES / 2);
@@ -194,6 +200,22 @@ impl Table for AccountRow {
 }
 
 impl AccountRow {
+    /// What was merged into another account is empty, and is of somebody who was merged into somebody else.
+    fn check_merged(&self, audit: &mut Audit<'_>) {
+        let older = self.older_user.map(|user| user * self.id.signum());
+        let rules = [
+            (
+                self.merged_into == older,
+                "it does not say into which account it was merged",
+            ),
+            (
+                self.merged_into.is_none() || self.balance == 0,
+                "it was merged into another and is not empty",
+            ),
+        ];
+        audit.require(self.id, Self::NAME, "the row", &rules);
+    }
+
     fn check_against_entries(&self, audit: &mut Audit<'_>) {
         let found = audit
             .accounts

@@ -7,6 +7,7 @@ use super::accounts::Running;
 use super::entry::{EntryRow, Kind};
 use super::fact::{Ended, Fact, HeldFor};
 use super::found::Found;
+use super::holds::Until;
 use super::table::ROWS;
 use super::{Audit, AuditProgress, AuditScope};
 use crate::engine::Column;
@@ -17,10 +18,15 @@ const TABLE: &str = "entries";
 
 impl Audit<'_> {
     pub(super) async fn read_entries(&mut self, tx: &mut Tx) -> Result<()> {
+        self.open_holds.clear();
         match self.scope {
-            AuditScope::All => self.read_all_entries(tx).await,
-            AuditScope::Account(id) => self.read_entries_of(tx, id.0).await,
+            AuditScope::All => self.read_all_entries(tx).await?,
+            AuditScope::Account(id) => self.read_entries_of(tx, id.0).await?,
         }
+        for ((account, hold), until) in std::mem::take(&mut self.open_holds) {
+            self.held_until(account, hold, until, None);
+        }
+        Ok(())
     }
 
     async fn read_all_entries(&mut self, tx: &mut Tx) -> Result<()> {
@@ -38,7 +44,8 @@ impl Audit<'_> {
             let rows = tx
                 .fetch_all(
                     "SELECT position, account_id, number, kind, points, balance_after, held_after, at, charge_number, lot_number, \
-                     origin_account, origin_entry, api_key_id, tariff_id, units, title, description, request_key, request_hash \
+                     origin_account, origin_entry, hold_points, hold_expires_at, api_key_id, tariff_id, units, title, description, \
+                     request_key, request_hash \
                      FROM entries WHERE (position, account_id) > ($1, $2) ORDER BY position, account_id LIMIT $3",
                     &[after.0.into(), after.1.into(), ROWS.into()],
                     EntryRow::read,
@@ -161,7 +168,7 @@ impl Audit<'_> {
 
     /// It has what an entry of its kind has, and nothing else.
     fn check_shape(&mut self, row: &EntryRow) {
-        use Kind::{Charge, Expiry, Grant, Hold, MergeOut, Refund};
+        use Kind::{Charge, Expiry, Extend, Grant, Hold, MergeOut, Refund};
         let is = |kinds: &[Kind]| kinds.contains(&row.kind);
         let key_bytes = row.request_key.as_ref().map(Vec::len);
         let hash_bytes = row.request_hash.as_ref().map(Vec::len);
@@ -204,6 +211,11 @@ impl Audit<'_> {
                     "only a charge or a hold has a description",
                 ),
                 (
+                    is(&[Hold, Extend]) == row.hold_points.is_some()
+                        && is(&[Hold, Extend]) == row.hold_expires_at.is_some(),
+                    "a hold or its extension, and nothing else, says how much is held until when",
+                ),
+                (
                     !is(&[Grant, Expiry, MergeOut]) || key_bytes.is_none(),
                     "no request asks for it",
                 ),
@@ -239,8 +251,9 @@ impl Audit<'_> {
             Kind::Extend | Kind::Release => own,
             Kind::Charge => own || none,
             Kind::Refund => own || foreign,
+            Kind::Hold => none || foreign,
             Kind::Unknown => true,
-            Kind::Grant | Kind::Hold | Kind::Expiry | Kind::MergeOut => none,
+            Kind::Grant | Kind::Expiry | Kind::MergeOut => none,
         };
         if !fits {
             let problem = "it does not name an entry before it, or no entry, as its kind demands";
@@ -277,6 +290,7 @@ impl Audit<'_> {
             let fits = due.is_some_and(|(state, expires_at)| match state.as_str() {
                 "released" => row.at < *expires_at,
                 "expired" => row.at >= *expires_at,
+                "moved" => true,
                 _ => false,
             });
             if !fits {
@@ -364,10 +378,23 @@ impl Audit<'_> {
     fn hold_facts(&mut self, row: &EntryRow, before: &Running) {
         let (account, entry) = (row.account, Some(row.number));
         let set_aside = row.held_after.saturating_sub(before.held);
+        let until = Until {
+            points: row.hold_points.unwrap_or_default(),
+            expires_at: row.hold_expires_at.unwrap_or_default(),
+        };
         if row.kind == Kind::Hold {
+            self.open_holds.insert((account, row.number), until);
+            if until.points != set_aside {
+                let problem = format!(
+                    "it says that it holds {} points, it sets {set_aside} aside",
+                    until.points
+                );
+                self.find(account, TABLE, row.row(), problem);
+            }
             let held = HeldFor {
                 hold: row.number,
-                at: row.at,
+                // One that came by a merge is as old as it was there.
+                at: row.origin_account.is_none().then_some(row.at),
                 tariff: row.tariff,
                 call: row.call(),
             };
@@ -382,7 +409,17 @@ impl Audit<'_> {
         let Some(hold) = row.hold() else { return };
         if row.kind == Kind::Extend {
             self.fact(account, Fact::HeldPoints { hold }, set_aside, entry);
+            if let Some(known) = self.open_holds.insert((account, hold), until)
+                && (until.points != known.points.saturating_add(set_aside)
+                    || until.expires_at < known.expires_at)
+            {
+                let problem = format!("it says {until:?}, and follows {known:?}");
+                self.find(account, TABLE, row.row(), problem);
+            }
             return;
+        }
+        if let Some(until) = self.open_holds.remove(&(account, hold)) {
+            self.held_until(account, hold, until, entry);
         }
         let ended = Ended {
             hold,
@@ -392,6 +429,13 @@ impl Audit<'_> {
         self.fact(account, Fact::Ended(Box::new(ended)), 1, entry);
         let freed = set_aside.saturating_neg();
         self.fact(account, Fact::Freed { hold }, freed, entry);
+    }
+}
+
+impl Audit<'_> {
+    fn held_until(&mut self, account: i64, hold: i64, until: Until, entry: Option<i64>) {
+        let expires_at = until.expires_at;
+        self.fact(account, Fact::HeldUntil { hold, expires_at }, 1, entry);
     }
 }
 
@@ -406,8 +450,8 @@ impl Tx {
         let mut rows = self
             .fetch_rows(
                 "SELECT e.position, e.account_id, e.number, e.kind, e.points, e.balance_after, e.held_after, e.at, e.charge_number, \
-                 e.lot_number, e.origin_account, e.origin_entry, e.api_key_id, e.tariff_id, e.units, e.title, e.description, \
-                 e.request_key, e.request_hash FROM {each} (SELECT * FROM entries WHERE position = $1 AND account_id = $2) e",
+                 e.lot_number, e.origin_account, e.origin_entry, e.hold_points, e.hold_expires_at, e.api_key_id, e.tariff_id, \
+                 e.units, e.title, e.description, e.request_key, e.request_hash FROM {each} (SELECT * FROM entries WHERE position = $1 AND account_id = $2) e",
                 &[
                     Column::ints(positions.iter().copied()),
                     Column::ints(positions.iter().map(|_| account)),

@@ -40,6 +40,10 @@ pub(super) enum Fact<'a> {
     Refunded { entry: i64 },
     /// A hold as it was made: entries; holds.
     Held(Box<HeldFor<'a>>),
+    /// A hold as it was made, in an account that was merged: holds of the younger account; holds of the older.
+    MovedHold(Box<HeldFor<'a>>),
+    /// When a hold ends by itself: entries; holds.
+    HeldUntil { hold: i64, expires_at: i64 },
     /// Points of a hold: entries; holds.
     HeldPoints { hold: i64 },
     /// How a hold ended: entries; holds.
@@ -64,7 +68,7 @@ pub(super) struct Usage<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct HeldFor<'a> {
     pub(super) hold: i64,
-    pub(super) at: i64,
+    pub(super) at: Option<i64>,
     pub(super) tariff: Option<i64>,
     pub(super) call: Call<'a>,
 }
@@ -219,12 +223,20 @@ impl Fact<'_> {
         match self {
             Self::Held(held) => ("holds", format!("hold {}", held.hold), {
                 let side = if is_missing { "entry" } else { "row" };
-                let at = held.at;
-                format!(
-                    "its {side} alone says that it was made at {at} for {}, tariff {:?}",
-                    held.call.words(),
-                    held.tariff
-                )
+                format!("its {side} alone says that it was made {}", held.words())
+            }),
+            Self::MovedHold(held) => ("holds", format!("hold {}", held.hold), {
+                let (said, other) = if is_missing {
+                    ("left", "come in")
+                } else {
+                    ("came in elsewhere", "leave")
+                };
+                let made = held.words();
+                format!("it {said} in a merge, made {made}, and did not {other} so")
+            }),
+            Self::HeldUntil { hold, expires_at } => ("holds", format!("hold {hold}"), {
+                let side = if is_missing { "entry" } else { "row" };
+                format!("its {side} alone says that it ends at {expires_at}")
             }),
             Self::Ended(ended) => ("holds", format!("hold {}", ended.hold), {
                 let (side, entry) = (if is_missing { "entry" } else { "row" }, ended.entry);
@@ -269,12 +281,9 @@ impl Fact<'_> {
             },
             Self::UsageCharges(usage) => Fact::UsageCharges(usage.into_owned()),
             Self::UsagePoints(usage) => Fact::UsagePoints(usage.into_owned()),
-            Self::Held(held) => Fact::Held(Box::new(HeldFor {
-                hold: held.hold,
-                at: held.at,
-                tariff: held.tariff,
-                call: held.call.into_owned(),
-            })),
+            Self::Held(held) => Fact::Held(Box::new(held.into_owned())),
+            Self::MovedHold(held) => Fact::MovedHold(Box::new(held.into_owned())),
+            Self::HeldUntil { hold, expires_at } => Fact::HeldUntil { hold, expires_at },
             Self::Ended(ended) => Fact::Ended(Box::new(Ended {
                 hold: ended.hold,
                 entry: ended.entry,
@@ -315,6 +324,22 @@ impl Usage<'_> {
             day: self.day,
             key: Cow::Owned(self.key.into_owned()),
             title: Cow::Owned(self.title.into_owned()),
+        }
+    }
+}
+
+impl HeldFor<'_> {
+    fn words(&self) -> String {
+        let (at, tariff) = (self.at, self.tariff);
+        format!("at {at:?} for {}, tariff {tariff:?}", self.call.words())
+    }
+
+    fn into_owned(self) -> HeldFor<'static> {
+        HeldFor {
+            hold: self.hold,
+            at: self.at,
+            tariff: self.tariff,
+            call: self.call.into_owned(),
         }
     }
 }

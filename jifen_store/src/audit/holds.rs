@@ -5,8 +5,15 @@ use std::borrow::Cow;
 use super::Audit;
 use super::fact::{Call, Ended, Fact, HeldFor};
 use super::table::{Key, Table};
-use crate::Result;
 use crate::engine::Row;
+use crate::{Result, Tx};
+
+/// How a hold stands, as an entry tells.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Until {
+    pub(super) points: i64,
+    pub(super) expires_at: i64,
+}
 
 /// A row of `holds`.
 pub(super) struct HoldRow {
@@ -14,6 +21,7 @@ pub(super) struct HoldRow {
     entry: i64,
     points: i64,
     created_at: i64,
+    expires_at: i64,
     state: String,
     key: String,
     tariff: Option<i64>,
@@ -21,13 +29,20 @@ pub(super) struct HoldRow {
     description: Option<String>,
     end_entry: Option<i64>,
     shortfall: Option<i64>,
+    origin: [Option<i64>; 2],
+    /// The person it belongs to, and the one it came from.
+    owner: Option<i64>,
+    origin_owner: Option<i64>,
 }
 
 impl Table for HoldRow {
     const NAME: &'static str = "holds";
-    const SQL: &'static str = "SELECT account_id, entry_number, points, created_at, state, api_key_id, tariff_id, title, description, \
-         end_entry, shortfall FROM holds WHERE (account_id, entry_number) > ($1, $2) AND account_id <= $3 \
-         ORDER BY account_id, entry_number LIMIT $4";
+    const SQL: &'static str = "SELECT h.account_id, h.entry_number, h.points, h.created_at, h.expires_at, h.state, h.api_key_id, \
+         h.tariff_id, h.title, h.description, h.end_entry, h.shortfall, h.origin_account, h.origin_entry, \
+         COALESCE(u.merged_into, u.id), COALESCE(w.merged_into, w.id) FROM holds h \
+         LEFT JOIN users u ON u.id = ABS(h.account_id) LEFT JOIN users w ON w.id = ABS(h.origin_account) \
+         WHERE (h.account_id, h.entry_number) > ($1, $2) AND h.account_id <= $3 \
+         ORDER BY h.account_id, h.entry_number LIMIT $4";
 
     fn before(account: i64) -> Key {
         Key::Two(account, i64::MIN)
@@ -39,13 +54,17 @@ impl Table for HoldRow {
             entry: row.get(1)?,
             points: row.get(2)?,
             created_at: row.get(3)?,
-            state: row.get(4)?,
-            key: row.get(5)?,
-            tariff: row.get(6)?,
-            title: row.get(7)?,
-            description: row.get(8)?,
-            end_entry: row.get(9)?,
-            shortfall: row.get(10)?,
+            expires_at: row.get(4)?,
+            state: row.get(5)?,
+            key: row.get(6)?,
+            tariff: row.get(7)?,
+            title: row.get(8)?,
+            description: row.get(9)?,
+            end_entry: row.get(10)?,
+            shortfall: row.get(11)?,
+            origin: [row.get(12)?, row.get(13)?],
+            owner: row.get(14)?,
+            origin_owner: row.get(15)?,
         })
     }
 
@@ -62,7 +81,8 @@ impl Table for HoldRow {
             &[
                 (self.points > 0, "its points are not positive"),
                 (
-                    ["held", "captured", "released", "expired"].contains(&self.state.as_str()),
+                    ["held", "captured", "released", "expired", "moved"]
+                        .contains(&self.state.as_str()),
                     "there is no such state",
                 ),
                 (
@@ -77,16 +97,37 @@ impl Table for HoldRow {
                     self.shortfall.is_none_or(|points| points >= 0),
                     "its shortfall is negative",
                 ),
+                (
+                    self.origin[0].is_some() == self.origin[1].is_some(),
+                    "where it came from is not told as a whole",
+                ),
+                (
+                    self.origin[0].is_none() || self.owner == self.origin_owner,
+                    "it came from an account of somebody else",
+                ),
             ],
         );
         let (account, hold) = (self.account, self.entry);
-        let made = HeldFor {
-            hold,
-            at: self.created_at,
-            tariff: self.tariff,
-            call: self.call(),
+        let made = |hold: i64, at: Option<i64>| {
+            Box::new(HeldFor {
+                hold,
+                at,
+                tariff: self.tariff,
+                call: self.call(),
+            })
         };
-        audit.fact(account, Fact::Held(Box::new(made)), -1, None);
+        let created_at = Some(self.created_at);
+        let own_time = created_at.filter(|_| self.origin[0].is_none());
+        audit.fact(account, Fact::Held(made(hold, own_time)), -1, None);
+        if is("moved") {
+            audit.fact(account, Fact::MovedHold(made(hold, created_at)), 1, None);
+        }
+        if let [Some(younger), Some(entry)] = self.origin {
+            let moved = Fact::MovedHold(made(entry, created_at));
+            audit.fact(younger, moved, -1, None);
+        }
+        let expires_at = self.expires_at;
+        audit.fact(account, Fact::HeldUntil { hold, expires_at }, -1, None);
         let points = self.points.saturating_neg();
         audit.fact(account, Fact::HeldPoints { hold }, points, None);
         audit.fact(account, Fact::Pinned { hold }, self.points, None);
@@ -99,6 +140,16 @@ impl Table for HoldRow {
             audit.fact(account, Fact::Ended(Box::new(ended)), -1, None);
             audit.fact(account, Fact::Freed { hold }, points, None);
         }
+    }
+}
+
+impl Audit<'_> {
+    /// All holds that tell of the accounts of this pass: their own, and those that came from them.
+    pub(super) async fn read_holds(&mut self, tx: &mut Tx) -> Result<()> {
+        for range in self.ranges_with_origins(tx).await? {
+            self.read_table::<HoldRow>(tx, range).await?;
+        }
+        Ok(())
     }
 }
 

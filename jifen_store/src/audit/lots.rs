@@ -318,7 +318,16 @@ impl Table for RefundedRow {
 impl Audit<'_> {
     /// All lots that tell of the accounts of this pass: their own, and those that came from them.
     pub(super) async fn read_lots(&mut self, tx: &mut Tx) -> Result<()> {
-        let ranges = match self.scope {
+        for range in self.ranges_with_origins(tx).await? {
+            self.read_table::<LotRow>(tx, range).await?;
+            self.check_first_lot();
+        }
+        Ok(())
+    }
+
+    /// The accounts of this pass, and those into which something of them may have gone in a merge.
+    pub(super) async fn ranges_with_origins(&self, tx: &mut Tx) -> Result<Vec<(i64, i64)>> {
+        Ok(match self.scope {
             AuditScope::All => vec![(i64::MIN, i64::MAX)],
             AuditScope::Account(id) => {
                 let mut ids = tx.accounts_of_person(id).await?;
@@ -327,12 +336,7 @@ impl Audit<'_> {
                 }
                 ids.into_iter().map(|id| (id.0, id.0)).collect()
             }
-        };
-        for range in ranges {
-            self.read_table::<LotRow>(tx, range).await?;
-            self.check_first_lot();
-        }
-        Ok(())
+        })
     }
 
     fn check_first_lot(&mut self) {

@@ -8,7 +8,7 @@
 //! facts of that sum alone, and those that are left over are named.
 //!
 //! Memory is bounded: some 70 bytes for each of [`ACCOUNTS_MAX`] accounts, beyond which the entries are read once more for the
-//! next so many; the sums; and of the second pass at most the facts of [`sums::NAMED_MAX`] sums.
+//! next so many; the holds that were open at one time; the sums; and of the second pass at most the facts of [`sums::NAMED_MAX`] sums.
 
 mod accounts;
 mod entries;
@@ -23,6 +23,7 @@ mod spending;
 mod sums;
 mod table;
 
+use std::collections::HashMap;
 use std::fmt;
 
 use jifen_domain::{AccountId, Time};
@@ -158,6 +159,7 @@ impl Tx {
                 now,
                 accounts,
                 facts: Facts::sums(),
+                open_holds: HashMap::new(),
                 first_lot: None,
                 observer: &mut *observer,
                 audited,
@@ -190,6 +192,8 @@ struct Audit<'a> {
     /// In the order of their ids.
     accounts: Vec<Running>,
     facts: Facts,
+    /// By account and entry: how the holds stand that are open where the entries are being read.
+    open_holds: HashMap<(i64, i64), holds::Until>,
     /// Of the account whose lots are being read.
     first_lot: Option<lots::FirstLot>,
     observer: &'a mut dyn AuditObserver,
@@ -221,7 +225,7 @@ impl Audit<'_> {
         self.read_table::<accounts::AccountRow>(tx, own).await?;
         self.read_lots(tx).await?;
         self.read_table::<lots::DrawRow>(tx, own).await?;
-        self.read_table::<holds::HoldRow>(tx, own).await?;
+        self.read_holds(tx).await?;
         self.read_table::<holds::HoldLotRow>(tx, own).await?;
         self.read_table::<places::BlockRow>(tx, own).await?;
         self.read_table::<places::RequestKeyRow>(tx, own).await?;

@@ -128,7 +128,8 @@ impl Tx {
     /// Accounts of a range that others were merged into.
     async fn merged_accounts(&mut self, range: (i64, i64)) -> Result<Vec<i64>> {
         self.fetch_all(
-            "SELECT DISTINCT older_id FROM merges WHERE older_id >= $1 AND older_id <= $2",
+            "SELECT older_id FROM merges WHERE older_id >= $1 AND older_id <= $2 \
+             UNION SELECT -older_id FROM merges WHERE -older_id >= $1 AND -older_id <= $2",
             &[range.0.into(), range.1.into()],
             |row| row.get(0),
         )
@@ -144,8 +145,8 @@ impl Tx {
         self.fetch_all(
             "SELECT k.request_key, k.position FROM request_keys k \
              JOIN entries e ON e.position = k.position AND e.request_key = k.request_key AND e.account_id <> k.account_id \
-             JOIN accounts a ON a.id = e.account_id JOIN users u ON u.id = a.user_id JOIN users p ON p.id = k.account_id \
-             WHERE k.account_id = $1 AND k.request_key > $2 AND COALESCE(u.merged_into, u.id) = COALESCE(p.merged_into, p.id) \
+             JOIN accounts a ON a.id = e.account_id JOIN users u ON u.id = a.user_id JOIN users p ON p.id = ABS(k.account_id) \
+             WHERE k.account_id = $1 AND k.request_key > $2 AND (e.account_id < 0) = (k.account_id < 0) AND COALESCE(u.merged_into, u.id) = COALESCE(p.merged_into, p.id) \
              ORDER BY k.request_key LIMIT $3",
             &[account.into(), after.into(), ROWS.into()],
             |row| Ok((row.get(0)?, row.get(1)?)),

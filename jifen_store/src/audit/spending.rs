@@ -86,7 +86,6 @@ impl Audit<'_> {
         const ROWS: i64 = 1_000;
         let mut after = (self.range.0, String::new());
         let mut spent = (None, BTreeMap::new());
-        let mut is_merged = false;
         loop {
             let rows = tx.spending_rows(&after, self.range.1, ROWS).await?;
             let Some(last) = rows.last() else {
@@ -96,15 +95,12 @@ impl Audit<'_> {
             for row in rows.into_iter().filter(|row| row.has_tail) {
                 if spent.0 != Some(row.account) {
                     let account = AccountId(row.account);
-                    is_merged = tx.accounts_of_person(account).await?.len() > 1;
                     spent = (Some(row.account), tx.spent_by_keys(account).await?);
                 }
                 let total = spent.1.get(&row.key).copied().unwrap_or(0);
-                // A hold that was open in an account when that was merged ends without its key's counter.
-                let fits = row.total == total || (is_merged && row.total >= total);
                 let problem = format!("it counts {} points, the calls make it {total}", row.total);
                 let label = format!("key {}", row.key);
-                if !fits {
+                if row.total != total {
                     self.find(row.account, "key_spending", label.clone(), problem);
                 }
                 self.require(

@@ -21,11 +21,17 @@ pub struct LockedAccount {
     pub(super) tail: Tail,
     /// Some of its keys have caps.
     has_capped_keys: bool,
+    merged_into: Option<AccountId>,
     /// As it was when it was locked.
     pub(super) as_locked: Account,
 }
 
 impl LockedAccount {
+    /// The account it was merged into. It is empty since, and nothing but what was done before is found in it.
+    pub fn merged_into(&self) -> Option<AccountId> {
+        self.merged_into
+    }
+
     /// Takes back what was moved since it was locked with its state alone.
     pub fn forget_journal(&mut self) {
         self.account = self.as_locked.clone();
@@ -81,7 +87,7 @@ impl Tx {
         let mut accounts = self
             .lock_rows(
                 "SELECT id, balance, held, entry_count, charge_count, lot_count, front_lot, front_remaining, front_held, \
-                 front_expires_at, tail, has_capped_keys FROM accounts WHERE id {in each} ORDER BY id",
+                 front_expires_at, tail, has_capped_keys, merged_into FROM accounts WHERE id {in each} ORDER BY id",
                 &[Column::ints(ids.iter().map(|id| id.0))],
                 read_account,
             )
@@ -94,7 +100,7 @@ impl Tx {
     pub(super) async fn look_at_account(&mut self, id: AccountId) -> Result<Option<LockedAccount>> {
         self.fetch_optional(
             "SELECT id, balance, held, entry_count, charge_count, lot_count, front_lot, front_remaining, front_held, \
-             front_expires_at, tail, has_capped_keys FROM accounts WHERE id = $1",
+             front_expires_at, tail, has_capped_keys, merged_into FROM accounts WHERE id = $1",
             &[id.0.into()],
             read_account,
         )
@@ -160,7 +166,7 @@ impl Tx {
         let open = self
             .fetch_rows(
                 "SELECT h.account_id, h.entry_number, h.points, h.state, h.expires_at, h.api_key_id, h.tariff_id, h.title, \
-                 h.description, h.end_entry, h.shortfall, h.created_at \
+                 h.description, h.end_entry, h.shortfall, h.created_at, h.origin_account, h.origin_entry \
                  FROM {each} (SELECT * FROM holds WHERE account_id = $1 AND state = 'held') h",
                 &[ids()],
                 |row| Ok((row.get::<i64>(0)?, read_hold(row)?)),
@@ -196,9 +202,23 @@ impl Tx {
     pub async fn hold(&mut self, account: AccountId, entry: i64) -> Result<Option<Hold>> {
         self.fetch_optional(
             "SELECT account_id, entry_number, points, state, expires_at, api_key_id, tariff_id, title, description, end_entry, \
-             shortfall, created_at FROM holds WHERE account_id = $1 AND entry_number = $2",
+             shortfall, created_at, origin_account, origin_entry FROM holds WHERE account_id = $1 AND entry_number = $2",
             &[account.0.into(), entry.into()],
             read_hold,
+        )
+        .await
+    }
+
+    /// Where a hold goes on that was open when its account was merged into another: that account, and its entry there.
+    pub async fn moved_hold(
+        &mut self,
+        account: AccountId,
+        entry: i64,
+    ) -> Result<Option<(AccountId, i64)>> {
+        self.fetch_optional(
+            "SELECT account_id, entry_number FROM holds WHERE origin_account = $1 AND origin_entry = $2",
+            &[account.0.into(), entry.into()],
+            |row| Ok((AccountId(row.get(0)?), row.get(1)?)),
         )
         .await
     }
@@ -246,6 +266,7 @@ fn read_account(row: &Row<'_>) -> Result<LockedAccount> {
         account,
         tail: Tail::read(row.get(10)?, counts.entries)?,
         has_capped_keys: row.get(11)?,
+        merged_into: row.get::<Option<i64>>(12)?.map(AccountId),
     })
 }
 
@@ -302,6 +323,7 @@ fn read_lot(row: &Row<'_>) -> Result<Lot> {
 fn read_hold(row: &Row<'_>) -> Result<Hold> {
     let shortfall = row.get::<Option<i64>>(10)?.map(points).transpose()?;
     let tariff = row.get::<Option<i64>>(6)?;
+    let origin_account = row.get::<Option<i64>>(12)?.map(AccountId);
     Ok(Hold {
         entry: row.get(1)?,
         points: points(row.get(2)?)?,
@@ -315,6 +337,7 @@ fn read_hold(row: &Row<'_>) -> Result<Hold> {
             tariff: tariff.map(|id| jifen_domain::ledger::TariffUse { id, units: 0 }),
         },
         state: hold_state(&row.get::<String>(3)?)?,
+        origin: origin_account.zip(row.get(13)?),
         end_entry: row.get(9)?,
         shortfall,
     })
@@ -326,6 +349,7 @@ pub(super) fn hold_state_name(state: HoldState) -> &'static str {
         HoldState::Captured => "captured",
         HoldState::Released => "released",
         HoldState::Expired => "expired",
+        HoldState::Moved => "moved",
     }
 }
 
@@ -335,6 +359,7 @@ fn hold_state(name: &str) -> Result<HoldState> {
         HoldState::Captured,
         HoldState::Released,
         HoldState::Expired,
+        HoldState::Moved,
     ]
     .into_iter()
     .find(|state| hold_state_name(*state) == name)

@@ -1,7 +1,7 @@
 //! Writing what was moved: the entries at the end of the one list, the rows of their accounts, and what else changed.
 
 use jifen_domain::key::Spending;
-use jifen_domain::ledger::{ChargeDetail, Draw, Entry, Lot, LotSource, Movement};
+use jifen_domain::ledger::{ChargeDetail, Draw, Entry, HeldUntil, Lot, LotSource, Movement};
 use jifen_domain::{AccountId, Time};
 
 use super::account::{LockedAccount, hold_state_name};
@@ -92,8 +92,9 @@ impl Tx {
             |of: fn(&EntryRow<'_>) -> Option<i64>| Column::Int(rows.iter().map(of).collect());
         self.execute_rows(
             "INSERT INTO entries (position, account_id, number, kind, points, balance_after, held_after, at, charge_number, \
-             lot_number, origin_account, origin_entry, api_key_id, tariff_id, units, title, description, request_key, request_hash) \
-             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19 {from each}",
+             lot_number, origin_account, origin_entry, hold_points, hold_expires_at, api_key_id, tariff_id, units, title, description, \
+             request_key, request_hash) \
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21 {from each}",
             &[
                 Column::ints(positions.iter().copied()),
                 ints(|row| Some(row.account.0)),
@@ -107,6 +108,8 @@ impl Tx {
                 ints(|row| row.lot_number),
                 ints(|row| row.origin.map(|(account, _)| account.0)),
                 ints(|row| row.origin.map(|(_, entry)| entry)),
+                ints(|row| row.until.map(|until| until.points.get())),
+                ints(|row| row.until.map(|until| until.expires_at.micros())),
                 Column::Text(rows.iter().map(|row| row.api_key_id).collect()),
                 ints(|row| row.detail.and_then(|detail| detail.tariff).map(|tariff| tariff.id)),
                 ints(|row| row.detail.and_then(|detail| detail.tariff).map(|tariff| tariff.units)),
@@ -249,7 +252,8 @@ impl Tx {
             .collect();
         self.execute_rows(
             "INSERT INTO holds (account_id, entry_number, points, state, expires_at, api_key_id, tariff_id, title, description, \
-             end_entry, shortfall, created_at) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 {from each} WHERE true \
+             end_entry, shortfall, created_at, origin_account, origin_entry) \
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14 {from each} WHERE true \
              ON CONFLICT (account_id, entry_number) DO UPDATE SET points = excluded.points, state = excluded.state, \
              expires_at = excluded.expires_at, end_entry = excluded.end_entry, shortfall = excluded.shortfall",
             &[
@@ -265,6 +269,8 @@ impl Tx {
                 Column::Int(changed.iter().map(|(_, hold)| hold.end_entry).collect()),
                 Column::Int(changed.iter().map(|(_, hold)| Some(hold.shortfall?.get())).collect()),
                 Column::ints(changed.iter().map(|(_, hold)| hold.created_at.micros())),
+                Column::Int(changed.iter().map(|(_, hold)| Some(hold.origin?.0.0)).collect()),
+                Column::Int(changed.iter().map(|(_, hold)| Some(hold.origin?.1)).collect()),
             ],
         )
         .await?;
@@ -318,6 +324,7 @@ struct EntryRow<'a> {
     charge_number: Option<i64>,
     lot_number: Option<i64>,
     origin: Option<(AccountId, i64)>,
+    until: Option<HeldUntil>,
     detail: Option<&'a ChargeDetail>,
     api_key_id: Option<&'a str>,
     title: &'a str,
@@ -332,6 +339,7 @@ impl<'a> EntryRow<'a> {
             charge_number: None,
             lot_number: granted_lot(entry).map(|lot| lot.number),
             origin: None,
+            until: None,
             detail: None,
             api_key_id: None,
             title: "",
@@ -358,12 +366,17 @@ impl<'a> EntryRow<'a> {
                 row.api_key_id = Some(&source.api_key_id);
                 row.title = &source.title;
             }
-            Movement::Hold { detail } => {
-                row.kind = "hold";
+            Movement::Hold {
+                detail,
+                until,
+                origin,
+            } => {
+                (row.kind, row.origin, row.until) = ("hold", *origin, Some(*until));
                 row.describe(detail);
             }
-            Movement::Extend { hold } => {
+            Movement::Extend { hold, until } => {
                 (row.kind, row.origin) = ("extend", Some((account, *hold)));
+                row.until = Some(*until);
             }
             Movement::Release { hold } => {
                 (row.kind, row.origin) = ("release", Some((account, *hold)));

@@ -8,6 +8,7 @@ mod append;
 mod charge;
 mod fold;
 mod history;
+mod merge;
 mod request;
 mod tail;
 mod usage;
@@ -114,14 +115,11 @@ impl Tx {
         .await
     }
 
-    /// Accounts in which points have expired or a hold's time is over and nobody has taken note, and those that were merged
-    /// into another while a hold kept some of their points; at most `rows_max`.
+    /// Accounts in which points have expired or a hold's time is over and nobody has taken note; at most `rows_max`.
     pub async fn accounts_to_sweep(&mut self, now: Time, rows_max: i64) -> Result<Vec<AccountId>> {
         self.fetch_all(
             "SELECT account_id FROM lots WHERE remaining > 0 AND remaining > held AND expires_at IS NOT NULL AND expires_at <= $1 \
-             UNION SELECT account_id FROM holds WHERE state = 'held' AND expires_at <= $1 \
-             UNION SELECT a.id FROM users u JOIN accounts a ON a.id = u.id WHERE u.merged_into IS NOT NULL AND a.balance > a.held \
-             LIMIT $2",
+             UNION SELECT account_id FROM holds WHERE state = 'held' AND expires_at <= $1 LIMIT $2",
             &[now.micros().into(), rows_max.into()],
             |row| row.get(0).map(AccountId),
         )

@@ -1,6 +1,6 @@
 //! What was done for a request, so that its repetition gets the same answer.
 
-use jifen_domain::ledger::Request;
+use jifen_domain::ledger::{HeldUntil, Request};
 use jifen_domain::{AccountId, Points, Time};
 
 use super::account::LockedAccount;
@@ -33,6 +33,8 @@ pub struct Recorded {
     pub tariff_id: Option<i64>,
     /// The entry of the hold it captured, extended or released, or of the charge it refunded.
     pub origin_entry: Option<i64>,
+    /// When it made or extended a hold: how that stood then.
+    pub until: Option<HeldUntil>,
 }
 
 impl Tx {
@@ -96,56 +98,13 @@ impl Tx {
         Ok(found.into_iter().next().flatten())
     }
 
-    /// Lets the requests of an account that is merged into an older one be recognised there, too. Both are locked, and what
-    /// was moved in them is appended.
-    pub async fn adopt_requests(&mut self, younger: AccountId, older: AccountId) -> Result<()> {
-        self.execute(
-            "INSERT INTO request_keys (account_id, request_key, position) \
-             SELECT $1, request_key, position FROM request_keys WHERE account_id = $2 ON CONFLICT (account_id, request_key) DO NOTHING",
-            &[older.0.into(), younger.0.into()],
-        )
-        .await?;
-        let adopted = self.latest_requests(younger).await?;
-        self.execute_rows(
-            "INSERT INTO request_keys (account_id, request_key, position) SELECT $1, $2, $3 {from each} \
-             WHERE true ON CONFLICT (account_id, request_key) DO NOTHING",
-            &[
-                Column::ints(adopted.iter().map(|_| older.0)),
-                Column::blobs(adopted.iter().map(|(_, key)| key.as_slice())),
-                Column::ints(adopted.iter().map(|(position, _)| *position)),
-            ],
-        )
-        .await?;
-        // Its own latest requests are found in its tail, and get their rows when they are in a whole block.
-        for (_, own) in self.latest_requests(older).await? {
-            self.execute(
-                "DELETE FROM request_keys WHERE account_id = $1 AND request_key = $2",
-                &[older.0.into(), own.as_slice().into()],
-            )
-            .await?;
-        }
-        Ok(())
-    }
-
-    /// The requests of an account's tail, with the positions of their entries.
-    async fn latest_requests(&mut self, account: AccountId) -> Result<Vec<(i64, Vec<u8>)>> {
-        let account = self.look_at_account(account).await?;
-        let tail = account.iter().flat_map(|account| account.tail.positions());
-        self.fetch_rows(
-            "SELECT e.position, e.request_key FROM {each} (SELECT * FROM entries WHERE position = $1 AND request_key IS NOT NULL) e",
-            &[Column::ints(tail)],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )
-        .await
-    }
-
     async fn entries_with_keys(
         &mut self,
         places: &[(usize, i64)],
     ) -> Result<Vec<(usize, Vec<u8>, Recorded)>> {
         self.fetch_rows(
             "SELECT $1, e.request_key, e.account_id, e.number, e.request_hash, e.points, e.balance_after, e.held_after, e.at, \
-             e.api_key_id, e.title, e.tariff_id, e.origin_entry \
+             e.api_key_id, e.title, e.tariff_id, e.origin_entry, e.hold_points, e.hold_expires_at \
              FROM {each} (SELECT * FROM entries WHERE position = $2 AND request_key IS NOT NULL) e",
             &[
                 Column::ints(places.iter().map(|(asked, _)| i64::try_from(*asked).unwrap_or(i64::MAX))),
@@ -180,5 +139,12 @@ fn read_recorded(row: &Row<'_>) -> Result<Recorded> {
         title: row.get(10)?,
         tariff_id: row.get(11)?,
         origin_entry: row.get(12)?,
+        until: match row.get::<Option<i64>>(13)? {
+            Some(held) => Some(HeldUntil {
+                points: points(held)?,
+                expires_at: Time::from_micros(row.get(14)?),
+            }),
+            None => None,
+        },
     })
 }

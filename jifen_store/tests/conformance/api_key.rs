@@ -294,6 +294,8 @@ async fn keys_go_with_their_owner_and_are_counted_there(store: &TestStore) {
     tx.ensure_test_account(UserId(2)).await.unwrap();
     tx.start_key_spending(&spending("a", 2, 5)).await.unwrap();
     tx.start_key_spending(&spending("t", -2, 6)).await.unwrap();
+    let merged = tx.merge_accounts(UserId(2), UserId(1), at(0)).await;
+    merged.unwrap().unwrap();
     tx.redirect_user(UserId(2), UserId(1), "the same unionid", at(0))
         .await
         .unwrap();

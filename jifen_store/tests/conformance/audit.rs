@@ -70,16 +70,21 @@ async fn rich_ledger(store: &TestStore) {
     }
 }
 
-/// Account 2 goes into account 1, and a charge of before is refunded after.
+/// Account 2 goes into account 1 with an open hold, and a charge of before is refunded after.
 async fn merged_accounts(store: &TestStore) {
     give(store, 1, gift("a", 50, None), at(0)).await;
     give(store, 1, gift("b", 30, Some(at(100))), at(1)).await;
     charge(store, 1, 40, call("k"), at(2)).await.unwrap();
     give(store, 2, gift("c", 25, Some(at(1_000))), at(0)).await;
-    give(store, 2, gift("d", 7, Some(at(5))), at(0)).await;
+    give(store, 2, gift("d", 9, Some(at(5))), at(0)).await;
     charge_fast(store, 2, 3, call("k"), Some(request(77, 3)), at(3))
         .await
         .unwrap();
+    change(store, 2, |account| {
+        let made = account.hold(points(4), call("k"), at(5_000_000), None, at(4));
+        assert_eq!(made.unwrap().number, 4);
+    })
+    .await;
     let mut tx = store.begin().await.unwrap();
     assert!(merge(&mut tx, 1, 2, at(10)).await);
     tx.commit().await.unwrap();
@@ -136,7 +141,7 @@ async fn a_sound_ledger_of_every_kind_of_movement_has_no_findings(store: &TestSt
     let all = tx.audit(AuditScope::All, at(10_000), &mut found).await;
     let expected = Audited {
         accounts: 4,
-        entries: 76 + 6 + 5 + 2,
+        entries: 76 + 8 + 7 + 2,
         findings: 0,
         unnamed: 0,
     };
@@ -171,6 +176,8 @@ const FLIPS: &[Flip] = &[
     ("accounts", "front_remaining", "id = 3", "front_remaining - 1", &["account 3: lots, lot 1", "1 points too few"]),
     ("accounts", "front_held", "id = 3", "1", &["account 3: lots, lot 1", "held"]),
     ("accounts", "front_expires_at", "id = 3", "1", &["account 3: lots, lot 1", "expire"]),
+    ("accounts", "merged_into", "id = 3", "1", &["account 3: accounts, the row", "merged"]),
+    ("accounts", "merged_into", "id = 2", "NULL", &["account 2: accounts, the row", "merged"]),
     ("accounts", "tail", "id = 3", "BYTE 7", &["account 3: entry_blocks, block 2", "entry 65", "tail"]),
     ("accounts", "tail", "id = 3", "BYTE 15", &["account 3: accounts, tail of entry 65"]),
     ("accounts", "has_capped_keys", "id = 3", "0", &["account 3: accounts, the row", "cap"]),
@@ -179,24 +186,27 @@ const FLIPS: &[Flip] = &[
     ("lots", "source", "account_id = 3 AND number = 2", "'merge'", &["account 3: lots, lot 2"]),
     ("lots", "order_id", "account_id = 3 AND number = 1", "'ghost'", &["account 3: lots, lot 1", "its order is not delivered"]),
     ("lots", "origin_account", "account_id = 1 AND number = 3", "3", &["account 1: lots, lot 3", "somebody else"]),
-    ("lots", "origin_lot", "account_id = 1 AND number = 3", "2", &["account 2: lots, lot 2", "came in elsewhere"]),
-    ("lots", "origin_charge", "account_id = 1 AND number = 4", "1", &["account 1: entries, entry 6 at", "lot 4 was not granted as it says"]),
+    ("lots", "origin_lot", "account_id = 1 AND number = 3", "7", &["account 2: lots, lot 7", "came in elsewhere"]),
+    ("lots", "origin_charge", "account_id = 1 AND number = 5", "1", &["account 1: entries, entry 8 at", "lot 5 was not granted as it says"]),
     ("lots", "points", "account_id = 3 AND number = 2", "points + 1", &["account 3: entries, entry 2 at", "lot 2 was not granted as it says"]),
-    ("lots", "points", "account_id = 1 AND number = 3", "points + 1", &["account 2: lots, lot 1", "came in elsewhere"]),
+    ("lots", "points", "account_id = 1 AND number = 3", "points + 1", &["account 2: lots, lot 2", "came in elsewhere"]),
     ("lots", "remaining", "account_id = 3 AND number = 2", "remaining - 1", &["account 3: lots, lot 2", "1 points too few"]),
     ("lots", "remaining", "account_id = 3 AND number = 1", "5", &["account 3: lots, lot 1", "than its row says"]),
     ("lots", "held", "account_id = 3 AND number = 2", "held + 1", &["account 3: lots, lot 2", "held"]),
     ("lots", "expires_at", "account_id = 3 AND number = 1", "expires_at - 1", &["account 3: lots, lot 1", "expire"]),
     ("lots", "expires_at", "account_id = 3 AND number = 1", "expires_at - 1", &["account 3: orders, order o", "last"]),
     ("lots", "granted_at", "account_id = 3 AND number = 2", "granted_at + 1", &["account 3: entries, entry 2 at", "lot 2 was not granted as it says"]),
-    ("lots", "granted_at", "account_id = 1 AND number = 3", "granted_at + 1", &["account 2: lots, lot 1", "came in elsewhere"]),
+    ("lots", "granted_at", "account_id = 1 AND number = 3", "granted_at + 1", &["account 2: lots, lot 2", "came in elsewhere"]),
     ("entries", "position", "account_id = 3 AND number = 5", "90000", &["account 3: entries, entry 5 at position 90000", "follows"]),
-    ("entries", "account_id", "account_id = 3 AND number = 5", "1", &["account 1: entries, entry 5 at"]),
+    ("entries", "account_id", "account_id = 3 AND number = 6", "1", &["account 1: entries, entry 6 at"]),
     ("entries", "account_id", "account_id = 3 AND number = 76", "98", &["account 98: entries, entry 76 at", "does not exist"]),
     ("entries", "number", "account_id = 3 AND number = 5", "4", &["account 3: entries, entry 4 at", "follows entry 4"]),
     ("entries", "kind", "account_id = 3 AND number = 5", "'expiry'", &["account 3: entries, entry 5 at"]),
-    ("entries", "kind", "account_id = 2 AND number = 4", "'merge_out'", &["account 2: lots, lot 2", "entry 4"]),
-    ("entries", "kind", "account_id = 2 AND number = 5", "'expiry'", &["account 2: lots, lot 1", "merge"]),
+    ("entries", "kind", "account_id = 2 AND number = 5", "'merge_out'", &["account 2: lots, lot 2", "entry 5"]),
+    ("entries", "kind", "account_id = 2 AND number = 7", "'expiry'", &["account 2: lots, lot 1", "merge"]),
+    ("entries", "hold_points", "account_id = 3 AND number = 39", "hold_points + 1", &["account 3: entries, entry 39 at", "it holds 21 points"]),
+    ("entries", "hold_points", "account_id = 3 AND number = 40", "hold_points + 1", &["account 3: entries, entry 40 at", "points: 24"]),
+    ("entries", "hold_expires_at", "account_id = 3 AND number = 41", "hold_expires_at + 1", &["account 3: holds, hold 41", "ends at"]),
     ("entries", "kind", "account_id = 3 AND number = 44", "'extend'", &["account 3: entries, entry 44 at"]),
     ("entries", "points", "account_id = 3 AND number = 5", "-4", &["account 3: entries, entry 5 at", "it moves -4 points"]),
     ("entries", "balance_after", "account_id = 3 AND number = 5", "balance_after + 1", &["account 3: entries, entry 5 at", "says balance"]),
@@ -255,6 +265,11 @@ const FLIPS: &[Flip] = &[
     ("holds", "state", "account_id = 3 AND entry_number = 43", "'expired'", &["account 3: entries, entry 44 at", "hold 43"]),
     ("holds", "state", "account_id = 3 AND entry_number = 45", "'released'", &["account 3: entries, entry 46 at", "hold 45"]),
     ("holds", "expires_at", "account_id = 3 AND entry_number = 43", "1", &["account 3: entries, entry 44 at", "hold 43"]),
+    ("holds", "expires_at", "account_id = 3 AND entry_number = 39", "expires_at + 1", &["account 3: holds, hold 39", "ends at"]),
+    ("holds", "state", "account_id = 2 AND entry_number = 4", "'released'", &["account 2: holds, hold 4", "came in elsewhere"]),
+    ("holds", "origin_account", "account_id = 1", "3", &["account 1: holds, hold 6", "somebody else"]),
+    ("holds", "origin_entry", "account_id = 1", "3", &["account 2: holds, hold 4", "it left in a merge"]),
+    ("holds", "created_at", "account_id = 1", "created_at + 1", &["account 2: holds, hold 4", "it left in a merge"]),
     ("holds", "api_key_id", "account_id = 3 AND entry_number = 39", "'m'", &["account 3: holds, hold 39"]),
     ("holds", "tariff_id", "account_id = 3 AND entry_number = 39", "5", &["account 3: holds, hold 39"]),
     ("holds", "title", "account_id = 3 AND entry_number = 39", "'m'", &["account 3: holds, hold 39"]),
@@ -292,10 +307,8 @@ const TOLD_ONCE: &[(&str, &[&str], &str)] = &[
     ("entries", &["at"], "of a charge, an expiry or a refund on the same day of China"),
     ("entries", &["api_key_id", "title"], "of the latest entries, until their block is whole and counts for the usage"),
     ("entries", &["tariff_id", "units", "description"], "of a charge: what the gateway said"),
-    ("entries", &["origin_entry"], "of an extension that gave time and no points"),
     ("entries", &["request_key"], "of the latest entries, its second half, until their block is whole"),
     ("entries", &["request_hash"], "what was asked for was not kept"),
-    ("holds", &["expires_at"], "on the same side of the hold's end"),
     ("holds", &["shortfall"], "what the call cost was not kept"),
     ("hold_lots", &["lot_number"], "of a hold that has ended: nothing is held there any more"),
     ("key_spending", &["day", "day_points", "month", "month_points"], "begin anew each day and month"),

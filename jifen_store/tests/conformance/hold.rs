@@ -83,6 +83,7 @@ async fn a_hold_reads_back_as_it_was_made(store: &TestStore) {
             ..detail
         },
         state: HoldState::Held,
+        origin: None,
         end_entry: None,
         shortfall: None,
     };

@@ -1,7 +1,7 @@
 //! Two records of one person become one: what names the younger names the older from then on.
 
 use jifen_domain::key::Spending;
-use jifen_domain::ledger::Refused;
+use jifen_domain::ledger::{HoldState, Refused};
 use jifen_domain::order::{Channel, Order, OrderState};
 use jifen_domain::session::Session;
 use jifen_domain::user::User;
@@ -10,8 +10,8 @@ use jifen_store::testing::TestStore;
 use jifen_store::{EmailConfirmation, Error, Holdings, KeySpending};
 
 use crate::samples::{
-    account, add_users, api_key, at, call, charge, findings, gift, give, merge, order, payment,
-    points, settle, user,
+    account, add_users, api_key, at, call, change, charge, findings, gift, give, merge, order,
+    payment, points, settle, user,
 };
 
 on_both_engines! {
@@ -21,6 +21,7 @@ on_both_engines! {
     of_an_order_both_have_open_the_younger_s_is_closed,
     a_payment_of_the_order_that_was_closed_still_counts,
     the_points_of_both_are_in_one_account,
+    an_open_hold_goes_on_in_the_older_account,
     what_keys_with_a_cap_have_spent_goes_along,
     a_record_is_merged_once,
 }
@@ -251,6 +252,56 @@ async fn the_points_of_both_are_in_one_account(store: &TestStore) {
     );
     // The gift stays where it was given.
     assert_eq!(tx.gift("b").await.unwrap(), Some((AccountId(2), 20)));
+    drop(tx);
+    assert_eq!(findings(store).await, []);
+}
+
+async fn an_open_hold_goes_on_in_the_older_account(store: &TestStore) {
+    add_users(store, &[1, 2, 3]).await;
+    give(store, 3, gift("a", 10, Some(at(50))), at(0)).await;
+    give(store, 3, gift("b", 20, None), at(0)).await;
+    give(store, 2, gift("c", 5, None), at(0)).await;
+    let hold = change(store, 3, |account| {
+        let hold = account.hold(points(12), call("k"), at(500), None, at(1));
+        hold.unwrap().number
+    })
+    .await;
+    let mut place = (AccountId(3), hold);
+    for (older, younger, now) in [(2, 3, 100), (1, 2, 101)] {
+        let mut tx = store.begin().await.unwrap();
+        assert!(merge(&mut tx, older, younger, at(now)).await);
+        tx.commit().await.unwrap();
+        assert_eq!(findings(store).await, []);
+        let mut tx = store.read().await.unwrap();
+        let left = tx.hold(place.0, place.1).await.unwrap().unwrap();
+        assert_eq!(left.state, HoldState::Moved);
+        place = tx.moved_hold(place.0, place.1).await.unwrap().unwrap();
+        let there = tx.hold(place.0, place.1).await.unwrap().unwrap();
+        assert_eq!(place.0, AccountId(older));
+        let told = (
+            there.state,
+            there.points,
+            there.created_at,
+            there.expires_at,
+        );
+        assert_eq!(told, (HoldState::Held, points(12), at(1), at(500)));
+        let mut tx = store.begin().await.unwrap();
+        let from = account(&mut tx, younger).await;
+        assert_eq!((from.balance(), from.held()), (points(0), points(0)));
+        assert_eq!(from.merged_into(), Some(AccountId(older)));
+        assert_eq!(account(&mut tx, older).await.merged_into(), None);
+    }
+    let mut tx = store.read().await.unwrap();
+    assert_eq!(tx.moved_hold(place.0, place.1).await.unwrap(), None);
+    drop(tx);
+    // What was held of the lot that has expired meanwhile is gone when it is free.
+    change(store, 1, |account| {
+        account.release(place.1, None, at(102)).unwrap();
+    })
+    .await;
+    let mut tx = store.read().await.unwrap();
+    let holdings = tx.holdings(AccountId(1), at(102)).await.unwrap();
+    assert_eq!(holdings.available, points(25));
     drop(tx);
     assert_eq!(findings(store).await, []);
 }

@@ -55,6 +55,7 @@ async fn a_request_is_found_in_the_tail_and_in_blocks(store: &TestStore) {
                 title: "OCR".to_owned(),
                 tariff_id: Some(7),
                 origin_entry: None,
+                until: None,
             };
             assert_eq!(found, Some(expected));
         }

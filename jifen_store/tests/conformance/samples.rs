@@ -254,19 +254,13 @@ pub(crate) async fn merge(tx: &mut Tx, one: i64, other: i64, now: Time) -> bool 
     if low.id == high.id {
         return false;
     }
-    let mut low_account = account(tx, low.id.0).await;
-    let mut high_account = account(tx, high.id.0).await;
-    let (older, younger, older_account, younger_account) = if low.is_older_than(&high) {
-        (low, high, &mut low_account, &mut high_account)
+    let (older, younger) = if low.is_older_than(&high) {
+        (low, high)
     } else {
-        (high, low, &mut high_account, &mut low_account)
+        (high, low)
     };
-    younger_account.merge_into(older_account, now).unwrap();
-    tx.append_journal(younger_account).await.unwrap();
-    tx.append_journal(older_account).await.unwrap();
-    tx.adopt_requests(younger_account.id(), older_account.id())
-        .await
-        .unwrap();
+    let merged = tx.merge_accounts(younger.id, older.id, now).await;
+    merged.unwrap().unwrap();
     tx.redirect_user(younger.id, older.id, "the same unionid", now)
         .await
         .unwrap();

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{REFUNDS, Shop, all_at_once, assert_hit, assert_invalid, assert_problem, id};
-use crate::world::{Answer, Token, World, on_both_engines, on_sqlite};
+use crate::world::{Answer, World, on_both_engines, on_sqlite};
 
 on_both_engines!(
     a_whole_charge_is_given_back,
@@ -246,44 +246,13 @@ async fn only_charges_are_given_back(world: World) {
     shop.end().await;
 }
 
-/// Somebody who is two records, the younger of which was charged: the points, and the charge's id.
-async fn two_records(world: World) -> (Shop, Token, String) {
-    let shared = |shared: bool| json!({ "unionid_shared": shared });
-    world
-        .sandbox_patch("/people/xiaohong", &shared(false))
-        .await;
-    let older = world.log_in("xiaohong").await;
-    world.clock.advance_seconds(1);
-    let (openid, cookie) = world.web_login("xiaohong").await;
-    let token = Token(cookie.strip_prefix("jifen_session=").unwrap().to_owned());
-    let user = world.user_of(&openid).await;
-    let gateway = world.gateway().await;
-    let mut shop = Shop {
-        world,
-        token,
-        user,
-        key_id: String::new(),
-        key: String::new(),
-        gateway,
-    };
+async fn a_charge_is_given_back_after_its_holder_was_merged(world: World) {
+    let (mut shop, (older, _)) = Shop::of_two_records(world, json!({})).await;
     shop.give(60, Some(30)).await;
     shop.give(40, None).await;
-    (shop.key_id, shop.key) = shop.another_key(json!({})).await;
     let charge = shop.charged("1", 70).await;
-    (shop, older, charge)
-}
-
-async fn a_charge_is_given_back_after_its_holder_was_merged(world: World) {
-    let (mut shop, older, charge) = two_records(world).await;
     assert_refunded(&shop.refund("before", &charge, json!(5)).await, 5, 35);
-    let younger = shop.user;
-    shop.world
-        .sandbox_patch("/people/xiaohong", &json!({ "unionid_shared": true }))
-        .await;
-    shop.world.log_in("xiaohong").await;
-    let (openid, _) = shop.world.web_login("xiaohong").await;
-    shop.user = shop.world.user_of(&openid).await;
-    assert_ne!(shop.user, younger);
+    shop.become_one().await;
     assert_eq!(shop.world.points(&older).await, 35);
 
     let after = shop.refund("after", &charge, json!(50)).await;

@@ -16,10 +16,12 @@
 //! 5. A refund gives back to the charge's lots what they paid, the highest number first, never more than the charge in all. A
 //!    lot that has expired is good again until the end of the grace. A charge of an account merged into another is given back
 //!    there as a new lot, which lasts as long as the longest of the lots it stands for, and at least for the grace.
-//! 6. A merge sweeps both accounts and moves every lot of which nothing is set aside, with its expiry and its age.
+//! 6. A merge sweeps both accounts. Then the open holds of the younger end, all its lots move, with their expiry and their
+//!    age, and each of the holds is made again, on the same points, in the order they were made. From then on the younger
+//!    does nothing but repeat its answers, and sends everybody who asks for a charge, a hold or a refund to the older one.
 //! 7. Each movement is an entry with the account's next number: a grant, a charge, a hold, an extension, a release (by itself
-//!    too), a refund, what expired of a lot, all that was moved out. Charges are counted besides, and lots.
-//! 8. A request is done once in its account. Its repetition gets the answer again, and is marked; the shortfall may be left
+//!    too, and in a merge), a refund, what expired of a lot, all that was moved out. Charges are counted besides, and lots.
+//! 8. A request is done once in its account, and in the one into which that is merged. Its repetition gets the answer again, and is marked; the shortfall may be left
 //!    out. With another input it is told so. What was refused was not done: its repetition is judged anew.
 //! 9. An answer says what was free right after the movement, a refusal what can be spent then.
 
@@ -75,6 +77,8 @@ pub(super) enum Verdict {
     Reused,
     NoAccount,
     NoSuchCharge,
+    /// Into that account.
+    Moved(i64),
 }
 
 impl Verdict {
@@ -85,10 +89,13 @@ impl Verdict {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Done {
+    pub(super) account: i64,
     pub(super) entry: i64,
     pub(super) points: i64,
     pub(super) free: i64,
     pub(super) at: i64,
+    /// Of a hold that was made or extended: its points, and its end.
+    pub(super) until: Option<(i64, i64)>,
     pub(super) shortfall: Option<i64>,
     pub(super) is_replay: bool,
 }
@@ -143,9 +150,21 @@ pub(super) struct Hold {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    Captured { entry: i64, shortfall: i64 },
-    Released { entry: i64 },
-    Expired { entry: i64 },
+    Captured {
+        entry: i64,
+        shortfall: i64,
+    },
+    Released {
+        entry: i64,
+    },
+    Expired {
+        entry: i64,
+    },
+    /// To that account, and its entry there.
+    Moved {
+        entry: i64,
+        to: (i64, i64),
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -172,55 +191,64 @@ impl Auditor {
     }
 
     pub(super) fn sweep(&mut self, account: i64, now: i64) {
-        let older = self.today(account);
-        if older == account {
-            self.accounts
-                .get_mut(&account)
-                .expect("it was opened")
-                .sweep(now);
-        } else {
-            self.move_lots(account, older, now);
-        }
+        let account = self.accounts.get_mut(&account).expect("it was opened");
+        account.sweep(now);
     }
 
     /// Whether a sweep has something to do.
     pub(super) fn wants_sweep(&self, account: i64, now: i64) -> bool {
         let known = &self.accounts[&account];
         let due = |hold: &Hold| hold.end.is_none() && hold.until <= now;
-        let is_merged = known.merged_into.is_some();
-        known.holds.values().any(due)
-            || known
-                .lots
-                .iter()
-                .any(|lot| lot.free() > 0 && (is_merged || lot.is_over(now)))
+        let over = |lot: &Lot| lot.free() > 0 && lot.is_over(now);
+        known.holds.values().any(due) || known.lots.iter().any(over)
     }
 
+    /// With the accounts for test keys, where there are any.
     pub(super) fn merge(&mut self, younger: i64, older: i64, now: i64) {
-        self.move_lots(younger, older, now);
-        self.accounts
-            .get_mut(&younger)
-            .expect("it was opened")
-            .merged_into = Some(older);
+        if self.accounts.contains_key(&-younger) {
+            self.merge_one(-younger, -older, now);
+        }
+        self.merge_one(younger, older, now);
     }
 
-    fn move_lots(&mut self, younger: i64, older: i64, now: i64) {
-        let from = self.accounts.get_mut(&younger).expect("it was opened");
+    fn merge_one(&mut self, younger: i64, older: i64, now: i64) {
+        let mut from = self.accounts.remove(&younger).expect("it was opened");
+        let to = self.accounts.entry(older).or_default();
         from.sweep(now);
-        let mut moved = Vec::new();
+        to.sweep(now);
+        let open = from.holds.iter().filter(|(_, hold)| hold.end.is_none());
+        let open: Vec<(i64, Hold)> = open.map(|(entry, hold)| (*entry, hold.clone())).collect();
+        let mut ends = Vec::new();
+        for (hold, _) in &open {
+            from.free(*hold);
+            from.entries += 1;
+            ends.push(from.entries);
+        }
+        let mut numbers = BTreeMap::new();
         for number in from.in_order() {
             let lot = from.lot(number);
-            if lot.aside == 0 {
-                moved.push((lot.left, lot.expires, lot.granted));
-                lot.left = 0;
-            }
-        }
-        from.entries += i64::from(!moved.is_empty());
-        let to = self.accounts.get_mut(&older).expect("it was opened");
-        to.sweep(now);
-        for (points, expires, granted) in moved {
+            to.add_lot(lot.left, lot.expires, lot.granted);
             to.entries += 1;
-            to.add_lot(points, expires, granted);
+            lot.left = 0;
+            numbers.insert(number, i64::try_from(to.lots.len()).expect("few lots"));
         }
+        from.entries += i64::from(!numbers.is_empty());
+        for ((hold, mut known), entry) in open.into_iter().zip(ends) {
+            let parts = known.parts.iter();
+            known.parts = parts.map(|(lot, points)| (numbers[lot], *points)).collect();
+            for (lot, points) in known.parts.clone() {
+                to.lot(lot).aside += points;
+            }
+            to.entries += 1;
+            to.holds.insert(to.entries, known);
+            let there = (older, to.entries);
+            from.end(hold, End::Moved { entry, to: there });
+        }
+        for (key, answer) in &from.requests {
+            to.requests.entry(*key).or_insert_with(|| answer.clone());
+        }
+        from.merged_into = Some(older);
+        self.accounts.insert(younger, from);
     }
 
     /// Holds an answer against what must be answered.
@@ -268,8 +296,16 @@ impl Auditor {
                 ..done.clone()
             });
         }
-        let verdict = self.act(asked, now);
-        if let Verdict::Done(done) = &verdict {
+        let on_hold = matches!(
+            asked.action,
+            Action::Extend { .. } | Action::Capture { .. } | Action::Release { .. }
+        );
+        if let Some(older) = account.merged_into.filter(|_| !on_hold) {
+            return Verdict::Moved(older);
+        }
+        let mut verdict = self.act(asked, now);
+        if let Verdict::Done(done) = &mut verdict {
+            done.account = asked.account;
             let account = self.accounts.get_mut(&asked.account).expect("it was there");
             account
                 .requests
@@ -302,7 +338,14 @@ impl Auditor {
                 account.release(hold, now)
             }
         };
-        let verdict = account.verdict(done, now);
+        let mut verdict = account.verdict(done, now);
+        if let Verdict::Done(done) = &mut verdict {
+            done.until = match asked.action {
+                Action::Hold { .. } => Some(account.until(done.entry)),
+                Action::Extend { hold, .. } => Some(account.until(hold)),
+                _ => None,
+            };
+        }
         if matches!(
             asked.action,
             Action::Capture { .. } | Action::Release { .. }
@@ -442,6 +485,8 @@ impl Account {
     fn verdict(&self, moved: Moved, now: i64) -> Verdict {
         match moved {
             Ok((points, shortfall)) => Verdict::Done(Done {
+                account: 0,
+                until: None,
                 entry: self.entries,
                 points,
                 free: self.balance() - self.held(),
@@ -622,6 +667,11 @@ impl Account {
     fn open(&self, hold: i64) -> Result<Hold, Why> {
         let known = self.holds.get(&hold).filter(|hold| hold.end.is_none());
         known.cloned().ok_or(Why::NoSuchHold)
+    }
+
+    fn until(&self, hold: i64) -> (i64, i64) {
+        let hold = &self.holds[&hold];
+        (hold.parts.values().sum(), hold.until)
     }
 
     fn free(&mut self, hold: i64) {

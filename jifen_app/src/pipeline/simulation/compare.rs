@@ -39,6 +39,8 @@ async fn compare_account(tx: &mut Tx, id: i64, account: &Account, now: i64) -> C
         .ok_or("it is gone")?;
     same("balance", stored.balance().get(), account.balance())?;
     same("held", stored.held().get(), account.held())?;
+    let merged_into = stored.merged_into().map(|older| older.0);
+    same("into what it was merged", merged_into, account.merged_into)?;
     let counts = stored.counts();
     same("entries", counts.entries, account.entries)?;
     same("charges", counts.charges, count(account.charges.len()))?;
@@ -107,8 +109,15 @@ async fn compare_holds(tx: &mut Tx, id: AccountId, account: &Account) -> Checked
             }
             Some(End::Released { entry }) => (HoldState::Released, Some(entry), None),
             Some(End::Expired { entry }) => (HoldState::Expired, Some(entry), None),
+            Some(End::Moved { entry, .. }) => (HoldState::Moved, Some(entry), None),
         };
         same("a hold's end", end, expected)?;
+        let moved = tx.moved_hold(id, *entry).await.map_err(failed)?;
+        let expected = match hold.end {
+            Some(End::Moved { to, .. }) => Some((AccountId(to.0), to.1)),
+            _ => None,
+        };
+        same("where a hold goes on", moved, expected)?;
     }
     Ok(())
 }

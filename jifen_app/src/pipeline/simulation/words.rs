@@ -26,8 +26,8 @@ pub(super) fn key_of(number: usize, back: usize) -> u128 {
     }
 }
 
-pub(super) fn end_key(hold: i64) -> u128 {
-    1 << 127 | u128::from(hold.unsigned_abs())
+pub(super) fn end_key(account: i64, hold: i64) -> u128 {
+    1 << 127 | u128::from(account.unsigned_abs()) << 64 | u128::from(hold.unsigned_abs())
 }
 
 pub(super) fn operation(asked: &Asked) -> Operation {
@@ -90,10 +90,13 @@ pub(super) fn operation(asked: &Asked) -> Operation {
 }
 
 /// An answer in the auditor's words.
-pub(super) fn verdict(asked: &Asked, heard: Result<Outcome>) -> Judged {
+pub(super) fn verdict(heard: Result<Outcome>) -> Judged {
     let declined = match heard.map_err(|error| format!("{error:?}"))? {
-        Ok(answer) if answer.account.0 == asked.account => {
+        Ok(answer) => {
+            let until = answer.until;
             return Ok(Verdict::Done(Done {
+                account: answer.account.0,
+                until: until.map(|until| (until.points.get(), until.expires_at.seconds())),
                 entry: answer.entry,
                 points: answer.points,
                 free: answer.available.get(),
@@ -102,7 +105,6 @@ pub(super) fn verdict(asked: &Asked, heard: Result<Outcome>) -> Judged {
                 is_replay: answer.is_replay,
             }));
         }
-        Ok(answer) => return Err(format!("{answer:?} of another account")),
         Err(declined) => declined,
     };
     let (refused, spendable) = match declined {
@@ -110,6 +112,7 @@ pub(super) fn verdict(asked: &Asked, heard: Result<Outcome>) -> Judged {
         Declined::Reused => return Ok(Verdict::Reused),
         Declined::NoAccount => return Ok(Verdict::NoAccount),
         Declined::NoSuchCharge => return Ok(Verdict::NoSuchCharge),
+        Declined::Moved(older) => return Ok(Verdict::Moved(older.0)),
         other => return Err(format!("{other:?}")),
     };
     let why = match refused {

@@ -186,7 +186,7 @@ impl World {
                 points,
                 lasts,
             } => {
-                let account = self.account(*account);
+                let account = self.auditor.today(self.account(*account));
                 let expires = lasts.map(|lasts| now + lasts);
                 self.told
                     .push(format!("{account} is granted {points} until {expires:?}"));
@@ -262,15 +262,8 @@ impl World {
         let now = self.clock.now();
         self.block_on(async {
             let mut tx = self.store().begin().await?;
-            let low = tx.lock_account(AccountId(younger.min(older))).await?;
-            let high = tx.lock_account(AccountId(younger.max(older))).await?;
-            let (mut from, mut to) = (low.expect("it was opened"), high.expect("it was opened"));
-            if younger > older {
-                std::mem::swap(&mut from, &mut to);
-            }
-            from.merge_into(&mut to, now).expect("they may be merged");
-            tx.append_journal(&from).await?;
-            tx.append_journal(&to).await?;
+            let merged = tx.merge_accounts(UserId(younger), UserId(older), now);
+            merged.await?.expect("they may be merged");
             tx.redirect_user(UserId(younger), UserId(older), "", now)
                 .await?;
             tx.commit().await
@@ -282,23 +275,10 @@ impl World {
         let now = self.clock.now();
         self.block_on(async {
             let mut tx = self.store().begin().await?;
-            let today = match tx.user(AccountId(account).user()).await? {
-                Some(user) if account > 0 => user.id.0,
-                _ => account,
-            };
-            let ids = BTreeSet::from([account, today]);
-            let ids: Vec<AccountId> = ids.into_iter().map(AccountId).collect();
-            let mut accounts = tx.lock_accounts(&ids).await?;
-            tx.load_lots(&mut accounts).await?;
-            match accounts.as_mut_slice() {
-                [one] => one.expire(now).expect("its lots are known"),
-                [low, high] if account < today => {
-                    low.merge_into(high, now).expect("they may be merged");
-                }
-                [low, high] => high.merge_into(low, now).expect("they may be merged"),
-                _ => {}
-            }
-            tx.append_journals(&accounts).await?;
+            let account = tx.lock_account(AccountId(account)).await?;
+            let mut account = account.expect("it was opened");
+            account.expire(now).expect("its lots are known");
+            tx.append_journal(&account).await?;
             tx.commit().await
         })
         .map_err(|error| format!("the sweep: {error}"))

@@ -1,0 +1,95 @@
+//! The accounts of two records of one person become one.
+
+use std::collections::BTreeMap;
+
+use jifen_domain::ledger::Refused;
+use jifen_domain::{AccountId, Time, UserId};
+
+use super::account::LockedAccount;
+use crate::engine::Column;
+use crate::{Result, Tx};
+
+impl Tx {
+    /// Moves everything in the accounts of the younger person into those of the older: lots, open holds, and what was done
+    /// for which request. Both persons are locked. The younger's accounts are empty from then on and say where to look
+    /// ([`LockedAccount::merged_into`]). Nothing has moved when the ledger's rules refuse it.
+    pub async fn merge_accounts(
+        &mut self,
+        younger: UserId,
+        older: UserId,
+        now: Time,
+    ) -> Result<std::result::Result<(), Refused>> {
+        let of_tests = [AccountId::of_tests(younger), AccountId::of_tests(older)];
+        if self.look_at_account(of_tests[0]).await?.is_some() {
+            self.ensure_test_account(older).await?;
+        }
+        let pairs = [of_tests, [younger.into(), older.into()]];
+        let mut ids: Vec<AccountId> = pairs.into_iter().flatten().collect();
+        ids.sort_unstable();
+        let mut accounts = self.lock_accounts(&ids).await?;
+        self.load_lots(&mut accounts).await?;
+        let mut accounts: BTreeMap<AccountId, LockedAccount> = accounts
+            .into_iter()
+            .map(|account| (account.id(), account))
+            .collect();
+        for [from, to] in pairs {
+            let (Some(mut from), Some(to)) = (accounts.remove(&from), accounts.get_mut(&to)) else {
+                continue;
+            };
+            if let Err(refused) = from.merge_into(to, now) {
+                return Ok(Err(refused));
+            }
+            self.append_journal(&from).await?;
+            self.append_journal(to).await?;
+            self.adopt_requests(from.id(), to.id()).await?;
+            self.execute(
+                "UPDATE accounts SET merged_into = $1 WHERE id = $2",
+                &[to.id().0.into(), from.id().0.into()],
+            )
+            .await?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Lets the requests of an account that is merged into an older one be recognised there, too.
+    async fn adopt_requests(&mut self, younger: AccountId, older: AccountId) -> Result<()> {
+        self.execute(
+            "INSERT INTO request_keys (account_id, request_key, position) \
+             SELECT $1, request_key, position FROM request_keys WHERE account_id = $2 ON CONFLICT (account_id, request_key) DO NOTHING",
+            &[older.0.into(), younger.0.into()],
+        )
+        .await?;
+        let adopted = self.latest_requests(younger).await?;
+        self.execute_rows(
+            "INSERT INTO request_keys (account_id, request_key, position) SELECT $1, $2, $3 {from each} \
+             WHERE true ON CONFLICT (account_id, request_key) DO NOTHING",
+            &[
+                Column::ints(adopted.iter().map(|_| older.0)),
+                Column::blobs(adopted.iter().map(|(_, key)| key.as_slice())),
+                Column::ints(adopted.iter().map(|(position, _)| *position)),
+            ],
+        )
+        .await?;
+        // Its own latest requests are found in its tail, and get their rows when they are in a whole block.
+        for (_, own) in self.latest_requests(older).await? {
+            self.execute(
+                "DELETE FROM request_keys WHERE account_id = $1 AND request_key = $2",
+                &[older.0.into(), own.as_slice().into()],
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// The requests of an account's tail, with the positions of their entries.
+    async fn latest_requests(&mut self, account: AccountId) -> Result<Vec<(i64, Vec<u8>)>> {
+        let account = self.look_at_account(account).await?;
+        let tail = account.iter().flat_map(|account| account.tail.positions());
+        self.fetch_rows(
+            "SELECT e.position, e.request_key FROM {each} (SELECT * FROM entries WHERE position = $1 AND request_key IS NOT NULL) e",
+            &[Column::ints(tail)],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .await
+    }
+}
