@@ -214,6 +214,11 @@ async fn nginx_hears_only_statuses_it_knows(world: World) {
         assert_eq!(answer.header("x-jifen-status"), status);
         assert_eq!(answer.header("retry-after").is_empty(), status != "429");
     }
+    for uri in ["/v1/ocr#x", "/v1/ocr#/../free", "/v1/ocr#x?a=b"] {
+        let answer = ask(&mine, uri, "1").send().await;
+        assert_refused(&answer, 403, "unknown_route");
+        assert_eq!(answer.header("x-jifen-status"), "422");
+    }
     let stranger = Token("jf_live_nonsense".to_owned());
     let answer = ask(&stranger, "/v1/ocr", "1").send().await;
     assert_refused(&answer, 401, "unknown_api_key");

@@ -107,9 +107,13 @@ fn forwarded(
 ) -> Result<(String, String), Failure> {
     let named = once(headers, method)?.and_then(|text| Method::from_bytes(text.as_bytes()).ok());
     let named = named.ok_or_else(|| misconfigured(method))?;
-    let target = once(headers, uri)?.and_then(|text| Uri::try_from(text).ok());
+    let text = once(headers, uri)?;
+    let target = text.and_then(|text| Uri::try_from(text).ok());
     let target = target.ok_or_else(|| misconfigured(uri))?;
-    Ok((named.as_str().to_owned(), target.path().to_owned()))
+    // `Uri` cuts off what follows a `#`; a proxy may not. No route has one, so it is refused.
+    let path = text.filter(|text| text.contains('#'));
+    let path = path.unwrap_or_else(|| target.path());
+    Ok((named.as_str().to_owned(), path.to_owned()))
 }
 
 /// `X-Real-IP`, else the last of `X-Forwarded-For`: the one that the proxy itself has added.
