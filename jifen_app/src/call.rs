@@ -15,7 +15,7 @@ use quick_cache::sync::Cache;
 use crate::App;
 use crate::error::{Error, Limit, Result, Text};
 use crate::pipeline::{Answer, Declined, Operation, Outcome};
-use crate::rate_limits::Rates;
+use crate::rate_limits::{Limited, Rates};
 
 /// Bytes of an idempotency key.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
@@ -81,8 +81,7 @@ impl App {
         let rates = match self.rate_limits.take(&key, gateway, now) {
             Ok(rates) => rates,
             Err(limited) => {
-                let wait = Some(limited.retry_after_seconds);
-                return Err(self.refused(&key, Limit::Rate, wait).await);
+                return Err(self.refused(&key, Limit::Rate, Some(limited)).await);
             }
         };
         let detail = ChargeDetail {
@@ -146,7 +145,7 @@ impl App {
         &self,
         key: &ApiKey,
         limit: Limit,
-        retry_after_seconds: Option<i64>,
+        limited: Option<Limited>,
     ) -> Error {
         let balance = match limit {
             Limit::Unknown => Ok(None),
@@ -156,7 +155,7 @@ impl App {
             Ok(balance) => Error::KeyRefused {
                 limit,
                 balance,
-                retry_after_seconds,
+                limited,
             },
             Err(error) => error,
         }
@@ -336,28 +335,26 @@ pub(crate) fn missing(field: &'static str) -> Error {
     Error::invalid(field, Text::new("缺少此字段", "is missing"))
 }
 
+fn limit_reached(limit: Limit, balance: Points) -> Error {
+    Error::KeyRefused {
+        limit,
+        balance: Some(balance),
+        limited: None,
+    }
+}
+
 /// What a caller is told about an operation that was not done.
 pub(crate) fn declined(declined: Declined) -> Error {
     use jifen_domain::ledger::Refused;
     match declined {
         Declined::Refused(refused, balance) => match refused {
             Refused::Insufficient { available } => Error::Insufficient { available },
-            Refused::CapReached(_) => Error::KeyRefused {
-                limit: Limit::KeyCap,
-                balance: Some(balance),
-                retry_after_seconds: None,
-            },
+            Refused::CapReached(_) => limit_reached(Limit::KeyCap, balance),
+            Refused::TooManyHolds => limit_reached(Limit::Holds, balance),
             Refused::OutOfRange => out_of_range(),
             Refused::NoSuchHold | Refused::HoldEnded => {
                 Error::NotFound(Text::new("没有这笔预占", "no such hold"))
             }
-            Refused::TooManyHolds => Error::invalid(
-                "apiKey",
-                Text::new(
-                    "预占过多，请先完成或释放",
-                    "too many open holds: capture or release some",
-                ),
-            ),
             Refused::MoreThanCharged { left } => Error::Invalid {
                 field: "points",
                 text: Text::owned(

@@ -19,6 +19,8 @@ use jifen_domain::key::KeyRefused;
 use jifen_domain::text::TextError;
 use jifen_domain::{Points, Time};
 
+use crate::rate_limits::Limited;
+
 /// In which language a person reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Language {
@@ -99,17 +101,14 @@ pub enum Error {
         /// What its account holds; `None` when the key is unknown.
         balance: Option<Points>,
         /// When to try again, of [`Limit::Rate`].
-        retry_after_seconds: Option<i64>,
+        limited: Option<Limited>,
     },
     /// Over for good.
     #[error("ended: {}", .0.en)]
     Ended(Text),
     /// Asked too often.
     #[error("too many requests")]
-    TooMany {
-        /// When to try again.
-        retry_after_seconds: i64,
-    },
+    TooMany(Limited),
     /// Closed by the operator.
     #[error("in maintenance")]
     Maintenance {
@@ -151,6 +150,8 @@ pub enum Limit {
     Rate,
     /// It has spent what it may in a day, a month, or in all.
     KeyCap,
+    /// Its account has as many open holds as there may be.
+    Holds,
 }
 
 impl Limit {
@@ -164,6 +165,7 @@ impl Limit {
             Self::Scope => "scope",
             Self::Rate => "rate",
             Self::KeyCap => "key_cap",
+            Self::Holds => "holds",
         }
     }
 
@@ -190,6 +192,10 @@ impl Limit {
             Self::KeyCap => Text::new(
                 "API Key 的积分限额已用完，请提高限额或等下一周期",
                 "the API key has reached its cap: raise it or wait for the next period",
+            ),
+            Self::Holds => Text::new(
+                "预占过多，请先完成或释放",
+                "too many open holds: capture or release some",
             ),
         }
     }
@@ -264,11 +270,9 @@ impl Error {
             | Self::NotFound(text)
             | Self::Ended(text)
             | Self::Conflict(text) => text.clone(),
-            Self::KeyRefused {
-                limit,
-                retry_after_seconds,
-                ..
-            } => limit.text(*retry_after_seconds),
+            Self::KeyRefused { limit, limited, .. } => {
+                limit.text(limited.map(|limited| limited.retry_after_seconds))
+            }
             Self::Insufficient { available } => Text::owned(
                 format!("积分不足，可用 {}，请先充值", available.get()),
                 format!(
@@ -276,9 +280,10 @@ impl Error {
                     available.get()
                 ),
             ),
-            Self::TooMany {
+            Self::TooMany(Limited {
                 retry_after_seconds,
-            } => Text::owned(
+                ..
+            }) => Text::owned(
                 format!("请求过于频繁，请 {retry_after_seconds} 秒后重试"),
                 format!("too many requests, try again in {retry_after_seconds} s"),
             ),

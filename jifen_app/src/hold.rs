@@ -21,8 +21,6 @@ const HOLD_SECONDS_MAX: i64 = 86_400;
 pub struct Held {
     /// Names the hold for ever.
     pub id: String,
-    /// With which key.
-    pub key_id: String,
     /// Points set aside in all.
     pub points: i64,
     /// What could be spent right after it.
@@ -31,8 +29,6 @@ pub struct Held {
     pub expires_at: Time,
     /// The same request had been answered before; this is its first answer.
     pub is_replay: bool,
-    /// How often the key and the gateway may go on calling; of a new hold only.
-    pub rates: Option<Rates>,
 }
 
 /// A hold that has ended.
@@ -53,14 +49,14 @@ pub struct Ended {
 }
 
 impl App {
-    /// Sets points aside for a call.
+    /// Sets points aside for a call. Returns also how often the key and the gateway may go on calling.
     pub async fn hold(
         &self,
         gateway: &ServiceCredential,
         idempotency_key: &str,
         request: &ChargeRequest,
         seconds: Option<i64>,
-    ) -> Result<Held> {
+    ) -> Result<(Held, Rates)> {
         let seconds = check_seconds(seconds.unwrap_or(HOLD_SECONDS_DEFAULT))?;
         let lasting = seconds.to_string();
         let input = call::input_of(request);
@@ -71,9 +67,9 @@ impl App {
         let call = match self.admit(gateway, request).await {
             Ok(call) => call,
             Err(refused) => {
-                let (key, answer) = self.first_answer(&request.api_key, named, refused).await?;
+                let (_, answer) = self.first_answer(&request.api_key, named, refused).await?;
                 let id = charge_id(answer.account, answer.entry);
-                return held(id, &key.id, &answer, None);
+                return Ok((held(id, &answer)?, Rates::default()));
             }
         };
         let now = self.now();
@@ -96,7 +92,7 @@ impl App {
             self.noted_uses.noted(key_id, now);
         }
         let id = charge_id(answer.account, answer.entry);
-        held(id, &call.key.id, &answer, Some(call.rates))
+        Ok((held(id, &answer)?, call.rates))
     }
 
     /// Gives an open hold more points, more time, or both.
@@ -133,8 +129,7 @@ impl App {
             expires_at: until,
         };
         let answer = self.on_hold(first, named, action).await?.0;
-        let key_id = self.stored_hold(first).await?.detail.api_key_id;
-        held(id.to_owned(), &key_id, &answer, None)
+        held(id.to_owned(), &answer)
     }
 
     /// Charges what a held call cost; the rest of the hold is free again. Once: the same cost again gets the same answer.
@@ -253,17 +248,15 @@ impl App {
 /// The account that made it, and its entry there.
 type HoldId = (AccountId, i64);
 
-fn held(id: String, key_id: &str, answer: &Answer, rates: Option<Rates>) -> Result<Held> {
+fn held(id: String, answer: &Answer) -> Result<Held> {
     let until = answer.until;
     let until = until.ok_or_else(|| Error::internal("an answer about a hold without one"))?;
     Ok(Held {
         id,
-        key_id: key_id.to_owned(),
         points: until.points.get(),
         balance: answer.available,
         expires_at: until.expires_at,
         is_replay: answer.is_replay,
-        rates,
     })
 }
 

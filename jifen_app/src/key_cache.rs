@@ -150,7 +150,7 @@ fn refused(refused: KeyRefused) -> Error {
     Error::KeyRefused {
         limit: refused.into(),
         balance: None,
-        retry_after_seconds: None,
+        limited: None,
     }
 }
 

@@ -10,6 +10,7 @@ use crate::App;
 use crate::error::{Error, Result, Text};
 use crate::jobs;
 use crate::mail::Mail;
+use crate::rate_limits::Limited;
 use crate::secret::Purpose;
 use crate::sign_in::login_refused;
 
@@ -102,9 +103,7 @@ impl App {
             let wait_until = earlier.sent_at.plus_seconds(EMAIL_INTERVAL_SECONDS);
             if now < wait_until {
                 let retry_after_seconds = wait_until.seconds() - now.seconds();
-                return Err(Error::TooMany {
-                    retry_after_seconds: retry_after_seconds.max(1),
-                });
+                return Err(Limited::for_seconds(retry_after_seconds.max(1)).into());
             }
         }
         let confirmation = EmailConfirmation {

@@ -8,6 +8,7 @@ use jifen_wechat::{ApiError, RefusalKind};
 use crate::App;
 use crate::error::{Error, Result, Text};
 use crate::identity::{Known, LOGIN_ROUNDS_MAX, Recognised, recognise};
+use crate::rate_limits::Limited;
 use crate::session::IssuedToken;
 
 /// Somebody who has just logged in.
@@ -142,9 +143,7 @@ pub(crate) fn login_refused(error: ApiError) -> Error {
             "微信已限制该用户登录",
             "WeChat has blocked this user from logging in",
         )),
-        (_, Some(RefusalKind::RateLimited)) => Error::TooMany {
-            retry_after_seconds: 60,
-        },
+        (_, Some(RefusalKind::RateLimited)) => Limited::for_seconds(60).into(),
         _ => Error::wechat(error),
     }
 }

@@ -70,7 +70,7 @@ impl Refusal {
             Self::Limit(limit) => Error::KeyRefused {
                 limit,
                 balance: None,
-                retry_after_seconds: None,
+                limited: None,
             },
             Self::Balance(available) => Error::Insufficient { available },
         };

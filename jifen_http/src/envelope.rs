@@ -14,7 +14,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, StatusCode};
 use jifen_app::App;
 use serde::Serialize;
@@ -85,9 +85,9 @@ pub(crate) async fn render(State(app): State<App>, request: Request, next: Next)
         if let Some(allow) = response.headers_mut().remove(ALLOW) {
             answer.headers_mut().insert(ALLOW, allow);
         }
-        if let Some(seconds) = failure.retry_after_seconds(app.now()) {
-            answer.headers_mut().insert(RETRY_AFTER, seconds.into());
-        }
+        answer
+            .headers_mut()
+            .extend(failure.retry_headers(app.now()));
         response = answer;
     }
     let headers = response.headers_mut();

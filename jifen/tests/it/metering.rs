@@ -43,6 +43,14 @@ impl Shop {
     /// With a key that is limited.
     pub(crate) async fn with_key(world: World, points: i64, limits: Value) -> Self {
         let (token, user) = user_of(&world, "xiaoming").await;
+        let shop = Self::of(world, token, user, limits).await;
+        if points > 0 {
+            shop.give(points, None).await;
+        }
+        shop
+    }
+
+    async fn of(world: World, token: Token, user: UserId, limits: Value) -> Self {
         let gateway = world.gateway().await;
         let mut shop = Self {
             world,
@@ -52,9 +60,6 @@ impl Shop {
             key: String::new(),
             gateway,
         };
-        if points > 0 {
-            shop.give(points, None).await;
-        }
         (shop.key_id, shop.key) = shop.another_key(limits).await;
         shop
     }
@@ -69,17 +74,7 @@ impl Shop {
         let (openid, cookie) = world.web_login("xiaohong").await;
         let token = Token(cookie.strip_prefix("jifen_session=").unwrap().to_owned());
         let user = world.user_of(&openid).await;
-        let gateway = world.gateway().await;
-        let mut shop = Self {
-            world,
-            token,
-            user,
-            key_id: String::new(),
-            key: String::new(),
-            gateway,
-        };
-        (shop.key_id, shop.key) = shop.another_key(limits).await;
-        (shop, older)
+        (Self::of(world, token, user, limits).await, older)
     }
 
     /// It turns out, and the older record goes on.

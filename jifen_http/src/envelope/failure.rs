@@ -4,8 +4,12 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use jifen_app::{Error, Language, Text};
+use http::header::RETRY_AFTER;
+use http::{HeaderName, HeaderValue};
+use jifen_app::{Error, Language, Limited, Text};
 use jifen_domain::Time;
+
+use crate::request::rates::rate_headers;
 
 /// Why a request is not answered as asked.
 #[derive(Debug)]
@@ -80,16 +84,27 @@ impl Failure {
         text.in_language(language).to_owned()
     }
 
-    /// When to try again, where that is known or can be guessed.
-    pub(crate) fn retry_after_seconds(&self, now: Time) -> Option<i64> {
+    /// The headers that say when to try again, where that is known or can be guessed, and how often the caller may.
+    pub(crate) fn retry_headers(&self, now: Time) -> Vec<(HeaderName, HeaderValue)> {
+        let seconds = self.retry_after_seconds(now);
+        let retry = seconds.map(|seconds| (RETRY_AFTER, HeaderValue::from(seconds)));
+        let rates = self.limited().map(|limited| rate_headers(&limited.rates));
+        retry.into_iter().chain(rates.unwrap_or_default()).collect()
+    }
+
+    fn limited(&self) -> Option<&Limited> {
         match self {
-            Self::Refused(Error::TooMany {
-                retry_after_seconds,
-            }) => Some(*retry_after_seconds),
-            Self::Refused(Error::KeyRefused {
-                retry_after_seconds,
-                ..
-            }) => *retry_after_seconds,
+            Self::Refused(Error::TooMany(limited)) => Some(limited),
+            Self::Refused(Error::KeyRefused { limited, .. }) => limited.as_ref(),
+            _ => None,
+        }
+    }
+
+    fn retry_after_seconds(&self, now: Time) -> Option<i64> {
+        if let Some(limited) = self.limited() {
+            return Some(limited.retry_after_seconds);
+        }
+        match self {
             Self::Refused(Error::Maintenance { ends_at, .. }) => {
                 ends_at.map(|at| at.seconds().saturating_sub(now.seconds()).max(1))
             }

@@ -97,8 +97,9 @@ pub(super) fn status(failure: &Failure) -> StatusCode {
                 }
                 Limit::Rate => StatusCode::TOO_MANY_REQUESTS,
                 Limit::KeyCap => StatusCode::PAYMENT_REQUIRED,
+                Limit::Holds => StatusCode::CONFLICT,
             },
-            Error::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Error::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Error::Maintenance { .. } | Error::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
             Error::Provider { .. } | Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         },

@@ -35,7 +35,7 @@ pub(crate) struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     field: Option<&'static str>,
-    /// Which limit refused an API key: `balance`, `key_cap`, `rate`, `expired`, `inactive`, `ip`, `scope`, `unknown`.
+    /// Which limit refused an API key: `balance`, `key_cap`, `holds`, `rate`, `expired`, `inactive`, `ip`, `scope`, `unknown`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "balance", nullable = false)]
     limit: Option<&'static str>,
@@ -103,9 +103,10 @@ pub(crate) fn status_and_code(failure: &Failure) -> (StatusCode, &'static str) {
                 Limit::Expired | Limit::Inactive | Limit::Ip | Limit::Scope => "api_key_not_usable",
                 Limit::Rate => "too_many_requests",
                 Limit::KeyCap => "key_cap_reached",
+                Limit::Holds => "too_many_holds",
             },
             Error::Invalid { field: "route", .. } => "unknown_route",
-            Error::TooMany { .. } => "too_many_requests",
+            Error::TooMany(_) => "too_many_requests",
             Error::Maintenance { .. } => "maintenance",
             Error::Busy(_) => "busy",
             Error::Provider { .. } => "provider_failed",

@@ -13,7 +13,7 @@
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
-use http::header::{ACCEPT_LANGUAGE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ACCEPT_LANGUAGE, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use jifen_app::{App, ChargeRequest, Charged, Cost, Error, Limit, Text};
@@ -133,9 +133,7 @@ fn refused(app: &App, dialect: Dialect, failure: &Failure, asked: &HeaderMap) ->
     if let Some(balance) = balance {
         headers.insert(X_JIFEN_BALANCE, balance.get().into());
     }
-    if let Some(seconds) = failure.retry_after_seconds(app.now()) {
-        headers.insert(RETRY_AFTER, seconds.into());
-    }
+    headers.extend(failure.retry_headers(app.now()));
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }

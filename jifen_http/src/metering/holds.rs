@@ -4,14 +4,14 @@ use axum::extract::{FromRequestParts, Path, State};
 use axum::response::{AppendHeaders, IntoResponse as _, Response};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
-use jifen_app::{App, ChargeRequest, Cost, Ended, Error, Held, Text};
+use jifen_app::{App, ChargeRequest, Cost, Ended, Error, Held, Rates, Text};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::call::{CallFields, IDEMPOTENCY_HIT, cost, idempotency_key, read_call};
 use crate::envelope::problem::Problem;
 use crate::envelope::{Failure, json};
-use crate::request::authority::{HoldScope, ServiceKey};
+use crate::request::authority::{CountedService, HoldScope, ServiceKey};
 use crate::request::body::JsonBody;
 use crate::request::fields::{Fields, FromFields, is_plausible_id, missing};
 use crate::request::rates::rate_headers;
@@ -29,6 +29,7 @@ use crate::web::Web;
         (status = 200, description = "Set aside, now or by the same request before", body = Hold),
         (status = 402, description = "`insufficient_points` or `key_cap_reached`, with the `balance`", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "`api_key_not_usable`: see `limit`; `forbidden`: the credential lacks the scope `hold`", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`too_many_holds`: 1,000 are open, capture or release some", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "`invalid_request` naming the field, `unknown_api_key`, `unknown_route`, `idempotency_key_reused`", body = Problem, content_type = "application/problem+json"),
         (status = 429, description = "`too_many_requests`", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`busy` or `maintenance`: repeat with the same key", body = Problem, content_type = "application/problem+json"),
@@ -41,10 +42,10 @@ pub(crate) async fn hold(
     JsonBody(NewHold(request, seconds)): JsonBody<NewHold>,
 ) -> Result<Response, Failure> {
     let key = idempotency_key(&headers)?;
-    let held = app
+    let (held, rates) = app
         .hold(&gateway.credential, key, &request, seconds)
         .await?;
-    Ok(answer_held(held))
+    Ok(answer_held(held, &rates))
 }
 
 /// Extend a hold · 追加预占
@@ -63,11 +64,12 @@ pub(crate) async fn hold(
         (status = 404, description = "`not_found`", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`hold_ended`", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "`invalid_request` naming the field", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "`too_many_requests`: the rate limit of the credential", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn extend(
     State(app): State<App>,
-    gateway: ServiceKey<HoldScope>,
+    CountedService { gateway, rates }: CountedService<HoldScope>,
     HoldId(id): HoldId,
     headers: HeaderMap,
     JsonBody(Extension { points, seconds }): JsonBody<Extension>,
@@ -76,7 +78,7 @@ pub(crate) async fn extend(
     let held = app
         .extend_hold(&gateway.credential, key, &id, points, seconds)
         .await?;
-    Ok(answer_held(held))
+    Ok(answer_held(held, &rates))
 }
 
 /// Capture a hold · 结算预占
@@ -92,15 +94,17 @@ pub(crate) async fn extend(
         (status = 404, description = "`not_found`", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`hold_ended`: released, expired, or captured for another cost", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "`invalid_request` naming the field", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "`too_many_requests`: the rate limit of the credential", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn capture(
     State(app): State<App>,
-    _: ServiceKey<HoldScope>,
+    CountedService { rates, .. }: CountedService<HoldScope>,
     HoldId(id): HoldId,
     JsonBody(CaptureCost(cost)): JsonBody<CaptureCost>,
 ) -> Result<Response, Failure> {
-    Ok(answer_ended(app.capture_hold(&id, cost).await?))
+    let ended = app.capture_hold(&id, cost).await?;
+    Ok(answer_ended(ended, &rates))
 }
 
 /// Release a hold · 释放预占
@@ -113,27 +117,31 @@ pub(crate) async fn capture(
         (status = 200, description = "Released, now or before", body = EndedHold),
         (status = 404, description = "`not_found`", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`hold_ended`: captured or expired", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "`too_many_requests`: the rate limit of the credential", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn release(
     State(app): State<App>,
-    _: ServiceKey<HoldScope>,
+    CountedService { rates, .. }: CountedService<HoldScope>,
     HoldId(id): HoldId,
 ) -> Result<Response, Failure> {
-    Ok(answer_ended(app.release_hold(&id).await?))
+    let ended = app.release_hold(&id).await?;
+    Ok(answer_ended(ended, &rates))
 }
 
-fn answer_held(held: Held) -> Response {
-    let hit = held.is_replay.then_some((IDEMPOTENCY_HIT, "true"));
-    let rates = held.rates.as_ref().map(rate_headers).unwrap_or_default();
-    let answer = json(StatusCode::OK, "application/json", &Hold::from(held));
-    (AppendHeaders(hit), AppendHeaders(rates), answer).into_response()
+fn answer_held(held: Held, rates: &Rates) -> Response {
+    answer(held.is_replay, rates, &Hold::from(held))
 }
 
-fn answer_ended(ended: Ended) -> Response {
-    let hit = ended.is_replay.then_some((IDEMPOTENCY_HIT, "true"));
-    let answer = json(StatusCode::OK, "application/json", &EndedHold::from(ended));
-    (AppendHeaders(hit), answer).into_response()
+fn answer_ended(ended: Ended, rates: &Rates) -> Response {
+    answer(ended.is_replay, rates, &EndedHold::from(ended))
+}
+
+fn answer(is_replay: bool, rates: &Rates, body: &impl Serialize) -> Response {
+    let hit = is_replay.then_some((IDEMPOTENCY_HIT, "true"));
+    let rates = AppendHeaders(rate_headers(rates));
+    let answer = json(StatusCode::OK, "application/json", body);
+    (AppendHeaders(hit), rates, answer).into_response()
 }
 
 /// The hold's id in the path; one that cannot exist is answered like one that does not.

@@ -10,9 +10,10 @@ use utoipa::ToSchema;
 use super::call::{IDEMPOTENCY_HIT, idempotency_key};
 use crate::envelope::problem::Problem;
 use crate::envelope::{Failure, json};
-use crate::request::authority::{RefundScope, ServiceKey};
+use crate::request::authority::{CountedService, RefundScope};
 use crate::request::body::JsonBody;
 use crate::request::fields::{Fields, FromFields};
+use crate::request::rates::rate_headers;
 
 /// Bytes of a charge's id.
 const ID_BYTES_MAX: usize = 64;
@@ -30,12 +31,13 @@ const ID_BYTES_MAX: usize = 64;
         (status = 403, description = "`forbidden`: the credential lacks the scope `refund`", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`not_found`: no such charge", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "`invalid_request` naming the field: more than is left of the charge", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "`too_many_requests`: the rate limit of the credential", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`busy`: repeat with the same key", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn refund(
     State(app): State<App>,
-    gateway: ServiceKey<RefundScope>,
+    CountedService { gateway, rates }: CountedService<RefundScope>,
     headers: HeaderMap,
     JsonBody(NewRefund { charge_id, points }): JsonBody<NewRefund>,
 ) -> Result<Response, Failure> {
@@ -45,7 +47,8 @@ pub(crate) async fn refund(
         .await?;
     let hit = refunded.is_replay.then_some((IDEMPOTENCY_HIT, "true"));
     let answer = json(StatusCode::OK, "application/json", &Refund::from(refunded));
-    Ok((AppendHeaders(hit), answer).into_response())
+    let rates = AppendHeaders(rate_headers(&rates));
+    Ok((AppendHeaders(hit), rates, answer).into_response())
 }
 
 /// What to give back.

@@ -1,7 +1,7 @@
 //! `POST /api/v2/metering/verify`: is a key good, whose is it, what may it still spend.
 
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{AppendHeaders, IntoResponse as _, Response};
 use http::{HeaderMap, StatusCode};
 use jifen_app::{App, Verified};
 use serde::Serialize;
@@ -10,10 +10,11 @@ use utoipa::ToSchema;
 use super::call::{CallFields, read_question};
 use crate::envelope::problem::Problem;
 use crate::envelope::{Failure, json};
-use crate::request::authority::{ServiceKey, VerifyScope};
+use crate::request::authority::{CountedService, VerifyScope};
 use crate::request::body::JsonBody;
 use crate::request::fields::{Fields, FromFields};
 use crate::request::language::language;
+use crate::request::rates::rate_headers;
 
 /// Look at an API key · 校验 API Key
 ///
@@ -27,18 +28,20 @@ use crate::request::language::language;
         (status = 401, description = "`unauthenticated`: unknown or revoked service credential", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "`forbidden`: the credential lacks the scope `verify`", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "`invalid_request` naming the field, `unknown_route`", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "`too_many_requests`: the rate limit of the credential", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn verify(
     State(app): State<App>,
-    _: ServiceKey<VerifyScope>,
+    CountedService { rates, .. }: CountedService<VerifyScope>,
     headers: HeaderMap,
     JsonBody(Question(question)): JsonBody<Question>,
 ) -> Result<Response, Failure> {
     let verified = app.verify(&question).await?;
     let language = language(headers.get(http::header::ACCEPT_LANGUAGE));
     let answer = Verification::new(verified, language);
-    Ok(json(StatusCode::OK, "application/json", &answer))
+    let answer = json(StatusCode::OK, "application/json", &answer);
+    Ok((AppendHeaders(rate_headers(&rates)), answer).into_response())
 }
 
 /// A key, and the call it is to be used for.

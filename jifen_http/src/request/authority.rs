@@ -122,6 +122,23 @@ impl<S: Scoped + Send> FromRequestParts<Web> for ServiceKey<S> {
     }
 }
 
+/// The same, for a request that is for no API key: it counts against the credential's own limit.
+pub(crate) struct CountedService<S> {
+    pub(crate) gateway: ServiceKey<S>,
+    pub(crate) rates: Rates,
+}
+
+impl<S: Scoped + Send> FromRequestParts<Web> for CountedService<S> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Failure> {
+        let gateway = ServiceKey::from_request_parts(parts, web).await?;
+        let rates = web.app.count_gateway_request(&gateway.credential);
+        let rates = rates.map_err(Error::from)?;
+        Ok(Self { gateway, rates })
+    }
+}
+
 /// Who shows an API key to ask about it.
 pub(crate) struct KeyHolder {
     pub(crate) key: Arc<ApiKey>,

@@ -17,6 +17,7 @@ on_both_engines!(
 on_sqlite!(
     each_url_needs_its_own_scope_of_the_credential,
     holds_and_batches_count_for_the_rates,
+    every_request_of_a_credential_counts_for_its_rate,
     a_refused_key_names_its_limit_for_holds_too,
 );
 
@@ -276,6 +277,44 @@ async fn holds_and_batches_count_for_the_rates(world: World) {
         "{}",
         last.text
     );
+}
+
+async fn every_request_of_a_credential_counts_for_its_rate(world: World) {
+    let mut shop = Shop::new(world, 100).await;
+    let charge = shop.charged("c", 5).await;
+    let holds = [shop.held("h", 5).await, shop.held("i", 5).await];
+    for number in 0..5 {
+        let rate = RateLimit::new(2, 3_600);
+        let name = format!("slow{number}");
+        let app = &shop.world.app;
+        let slow = app.create_limited_credential(&name, Scopes::all(), rate);
+        shop.gateway = Token(slow.await.unwrap().1);
+        let ask = async |key: &str| match number {
+            0 => shop.verify(&shop.body(1)).await,
+            1 => shop.extend(&holds[0], key, &json!({ "points": 1 })).await,
+            2 => shop.refund(key, &charge, json!(1)).await,
+            3 => shop.capture(&holds[0], 3).await,
+            _ => shop.release(&holds[1]).await,
+        };
+        for left in [1, 0] {
+            let answer = ask(&format!("{number}-{left}")).await;
+            let expected = format!("\"credential\";r={left};t={}", 3_600 - left * 1_800);
+            let told = (answer.status, answer.header("ratelimit"));
+            assert_eq!(told, (200, expected.as_str()), "{}", answer.text);
+        }
+        let refused = ask("one too many").await;
+        assert_problem(&refused, 429, "too_many_requests", &json!({}));
+        let headers = ["retry-after", "ratelimit", "ratelimit-policy"];
+        assert_eq!(
+            headers.map(|name| refused.header(name)),
+            [
+                "1800",
+                "\"credential\";r=0;t=3600",
+                "\"credential\";q=2;w=3600"
+            ]
+        );
+    }
+    shop.end().await;
 }
 
 async fn a_refused_key_names_its_limit_for_holds_too(world: World) {
