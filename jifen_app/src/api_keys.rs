@@ -136,7 +136,7 @@ impl App {
         if !key.caps.is_none() {
             tx.start_key_spending(&nothing_spent(&key, now)).await?;
         }
-        let _forget = self.changes_secrets(&mut tx, &[secret_hash]);
+        self.changes_secrets(&mut tx, &[secret_hash]);
         tx.commit().await?;
         Ok(CreatedKey { key, secret })
     }
@@ -228,7 +228,7 @@ impl App {
         let old_valid_until = now.plus_seconds(grace_seconds);
         let replaced = tx.api_key_secret_hashes(&key.id).await?;
         // One that was replaced before is deleted below, and would not be found any more.
-        let _forget = self.changes_secrets(&mut tx, &replaced);
+        self.changes_secrets(&mut tx, &replaced);
         let secret_hash = self.hasher.hash(Purpose::ApiKey, &secret);
         tx.replace_api_key_secret(&key.id, &secret_hash, old_valid_until)
             .await?;
@@ -273,7 +273,7 @@ impl App {
     async fn write_key(&self, mut tx: Tx, key: &ApiKey) -> Result<()> {
         tx.update_api_key(key).await?;
         let hashes = tx.api_key_secret_hashes(&key.id).await?;
-        let _forget = self.changes_secrets(&mut tx, &hashes);
+        self.changes_secrets(&mut tx, &hashes);
         Ok(tx.commit().await?)
     }
 }

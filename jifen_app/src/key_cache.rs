@@ -1,6 +1,6 @@
-//! Whose secret it is, remembered for a few seconds: gateways ask about the same keys again and again.
+//! Whose secret it is, remembered for a while: gateways ask about the same keys again and again.
 //!
-//! A secret is looked up by its keyed hash. What is found is believed for [`CACHE_SECONDS`] at most, and forgotten at once
+//! A secret is looked up by its keyed hash. What is found is believed for [`believed_seconds`] at most, and forgotten at once
 //! when this node changes it; other nodes hear of it through [`App::follow_key_changes`]. That nobody has a secret is
 //! remembered, too, apart from what is known, so that noise neither asks the database again nor drives keys out.
 
@@ -20,9 +20,12 @@ use crate::App;
 use crate::error::{Error, Result, Text};
 use crate::secret::{API_KEY_PREFIXES, Purpose, SERVICE_CREDENTIAL_PREFIX, is_well_formed};
 
-/// Seconds for which an answer of the database is believed: the most by which a change of another node can be late, when
-/// it was not heard of.
-const CACHE_SECONDS: i64 = 5;
+/// Seconds for which an answer of the database is believed. A change of somebody else is late by five at most: where others are
+/// heard, what is missed of them is noticed as soon, and only what was written past the mall takes a minute.
+const fn believed_seconds(is_listening: bool) -> i64 {
+    if is_listening { 60 } else { 5 }
+}
+
 /// API keys remembered; about 500 bytes each.
 const API_KEYS_MAX: usize = 50_000;
 /// Service credentials remembered.
@@ -80,7 +83,9 @@ impl App {
             let valid = found.filter(|credential| credential.revoked_at.is_none());
             Ok(valid.map(|credential| (credential, None)))
         };
-        let found = self.credentials.find(hash, self.now(), read).await?;
+        let seconds = believed_seconds(self.store.is_listening());
+        let found = self.credentials.find(hash, self.now(), seconds, read);
+        let found = found.await?;
         found.ok_or_else(unknown)
     }
 
@@ -98,7 +103,8 @@ impl App {
             let not_deleted = found.filter(|found| found.key.deleted_at.is_none());
             Ok(not_deleted.map(|found| (found.key, found.valid_until)))
         };
-        self.api_keys.find(hash, self.now(), read).await
+        let seconds = believed_seconds(self.store.is_listening());
+        self.api_keys.find(hash, self.now(), seconds, read).await
     }
 
     /// Forgets what other nodes have changed, as soon as they say so. Runs until the mall ends; without it, such changes
@@ -131,13 +137,14 @@ impl App {
     }
 
     /// To be called before a transaction that changes what these secrets open is committed: other nodes will hear of it,
-    /// and this one forgets them when what is returned is dropped, however the commit ends.
-    pub(crate) fn changes_secrets(&self, tx: &mut Tx, hashes: &[Vec<u8>]) -> ForgetOnDrop<'_> {
+    /// and this one has forgotten them when the outcome is there, whatever it is.
+    pub(crate) fn changes_secrets(&self, tx: &mut Tx, hashes: &[Vec<u8>]) {
         let slots: Vec<usize> = hashes.iter().map(|hash| slot_of(hash)).collect();
         for slot in &slots {
             tx.announce(TOPIC, &slot.to_string());
         }
-        ForgetOnDrop { app: self, slots }
+        let app = self.clone();
+        tx.keep_until_decided(ForgetOnDrop { app, slots });
     }
 }
 
@@ -155,13 +162,12 @@ fn refused(refused: KeyRefused) -> Error {
 }
 
 /// See [`App::changes_secrets`].
-#[must_use = "it has to live until the commit is over"]
-pub(crate) struct ForgetOnDrop<'a> {
-    app: &'a App,
+struct ForgetOnDrop {
+    app: App,
     slots: Vec<usize>,
 }
 
-impl Drop for ForgetOnDrop<'_> {
+impl Drop for ForgetOnDrop {
     fn drop(&mut self) {
         for slot in &self.slots {
             self.app.forget_secrets(*slot);
@@ -230,17 +236,19 @@ impl<T> SecretCache<T> {
         &self,
         hash: SecretHash,
         now: Time,
+        believed_seconds: i64,
         read: impl FnOnce(Time) -> F,
     ) -> Result<Option<Arc<T>>>
     where
         F: Future<Output = Result<Option<(T, Option<Time>)>>>,
     {
         let changes = self.changes_of(slot_of(&hash));
-        if let Some(known) = recall(&self.owners, &hash, changes, now) {
+        let since = now.plus_seconds(-believed_seconds);
+        if let Some(known) = recall(&self.owners, &hash, changes, since, now) {
             let is_valid = known.valid_until.is_none_or(|until| now < until);
             return Ok(is_valid.then_some(known.owner));
         }
-        if recall(&self.unknown, &hash, changes, now).is_some() {
+        if recall(&self.unknown, &hash, changes, since, now).is_some() {
             return Ok(None);
         }
         let found = read(now).await?;
@@ -277,11 +285,11 @@ fn recall<V: Clone>(
     cache: &Cache<SecretHash, Remembered<V>>,
     hash: &SecretHash,
     changes: u64,
+    since: Time,
     now: Time,
 ) -> Option<V> {
     let found = cache.get(hash)?;
-    let until = found.read_at.plus_seconds(CACHE_SECONDS);
-    let is_fresh = found.changes == changes && found.read_at <= now && now < until;
+    let is_fresh = found.changes == changes && since < found.read_at && found.read_at <= now;
     is_fresh.then_some(found.value)
 }
 
@@ -324,6 +332,7 @@ mod tests {
         cache: &'a SecretCache<&'static str>,
         owner: Cell<Option<&'static str>>,
         valid_until: Cell<Option<Time>>,
+        is_listening: Cell<bool>,
         times: Cell<u32>,
     }
 
@@ -333,6 +342,7 @@ mod tests {
                 cache,
                 owner: Cell::new(owner),
                 valid_until: Cell::new(None),
+                is_listening: Cell::new(false),
                 times: Cell::new(0),
             }
         }
@@ -345,13 +355,15 @@ mod tests {
                     .get()
                     .map(|owner| (owner, self.valid_until.get())))
             };
-            let found = self.cache.find(HASH, at(seconds), read).await.unwrap();
+            let believed = believed_seconds(self.is_listening.get());
+            let found = self.cache.find(HASH, at(seconds), believed, read);
+            let found = found.await.unwrap();
             (found.map(|owner| *owner), self.times.get())
         }
     }
 
     #[tokio::test]
-    async fn an_answer_is_believed_for_five_seconds_whether_or_not_there_is_an_owner() {
+    async fn an_answer_is_believed_for_five_seconds_and_for_a_minute_where_others_are_heard() {
         for owner in [Some("k"), None] {
             let cache = SecretCache::new(10);
             let asked = Asked::new(&cache, owner);
@@ -359,6 +371,13 @@ mod tests {
             assert_eq!(asked.at(4).await, (owner, 1));
             assert_eq!(asked.at(5).await, (owner, 2));
             assert_eq!(asked.at(-1).await, (owner, 3), "the clock was set back");
+            asked.is_listening.set(true);
+            assert_eq!(asked.at(58).await, (owner, 3));
+            assert_eq!(asked.at(59).await, (owner, 4));
+            // Nobody is heard any more: what is older than five seconds is no longer believed at once.
+            asked.is_listening.set(false);
+            assert_eq!(asked.at(63).await, (owner, 4));
+            assert_eq!(asked.at(64).await, (owner, 5));
         }
     }
 
@@ -390,7 +409,7 @@ mod tests {
             cache.forget(slot_of(&HASH));
             Ok(Some(("before", None)))
         };
-        assert!(cache.find(HASH, at(0), read).await.unwrap().is_some());
+        assert!(cache.find(HASH, at(0), 5, read).await.unwrap().is_some());
         let asked = Asked::new(&cache, Some("after"));
         assert_eq!(asked.at(0).await, (Some("after"), 1));
     }
@@ -413,7 +432,7 @@ mod tests {
             let mut hash = [0; 32];
             hash[..8].copy_from_slice(&number.to_le_bytes());
             let read = async |_| Ok(None);
-            assert!(cache.find(hash, at(0), read).await.unwrap().is_none());
+            assert!(cache.find(hash, at(0), 5, read).await.unwrap().is_none());
         }
         assert!(cache.unknown.len() <= UNKNOWN_MAX);
         assert_eq!(asked.at(0).await, (Some("k"), 1));

@@ -187,7 +187,7 @@ impl App {
     pub async fn revoke_service_credential(&self, id: &str) -> Result<()> {
         let mut tx = self.store.begin().await?;
         let hash = tx.service_credential_hash(id).await?;
-        let _forget = self.changes_secrets(&mut tx, hash.as_slice());
+        self.changes_secrets(&mut tx, hash.as_slice());
         if !tx.revoke_service_credential(id, self.now()).await? {
             let text = Text::new(
                 "没有这个凭证，或已吊销",

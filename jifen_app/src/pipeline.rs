@@ -21,6 +21,7 @@ use std::sync::{Arc, OnceLock};
 use jifen_domain::AccountId;
 use jifen_store::{Engine, Store};
 use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::environment::Environment;
@@ -86,7 +87,10 @@ impl Pipeline {
         let (answer, outcome) = oneshot::channel();
         self.queue_of(operation.account)
             .try_send(Job { operation, answer })
-            .map_err(|_| self.turn_away(1))?;
+            .map_err(|refused| match refused {
+                TrySendError::Full(_) => self.turn_away(1),
+                TrySendError::Closed(_) => lost(),
+            })?;
         outcome.await.map_err(|_| lost())
     }
 
@@ -100,7 +104,10 @@ impl Pipeline {
         let mut places = Vec::with_capacity(queues.len());
         for (queue, wanted) in queues.iter().zip(wanted) {
             let reserved = queue.try_reserve_many(wanted);
-            places.push(reserved.map_err(|_| self.turn_away(operations.len()))?);
+            places.push(reserved.map_err(|refused| match refused {
+                TrySendError::Full(()) => self.turn_away(operations.len()),
+                TrySendError::Closed(()) => lost(),
+            })?);
         }
         let mut outcomes = Vec::with_capacity(operations.len());
         for operation in operations {
@@ -169,13 +176,18 @@ impl Pipeline {
             runtime.spawn(context.work(jobs, group_max, Seat::Shared));
             return;
         }
-        let work = context.work(jobs, group_max, Seat::OwnThread);
+        // Its work reaches it by this, so that there is somebody to give it to when there is no thread.
+        let (work, taken) = std::sync::mpsc::channel();
+        let on_runtime = runtime.clone();
         let spawned = std::thread::Builder::new()
             .name("jifen-charges".to_owned())
-            .spawn(move || runtime.block_on(work));
-        if let Err(error) = spawned {
-            // Whoever asks is told that the worker is lost.
-            tracing::error!(%error, "no thread for the charge pipeline");
+            .spawn(move || taken.recv().map(|work| on_runtime.block_on(work)));
+        match spawned {
+            Ok(_) => drop(work.send(context.work(jobs, group_max, Seat::OwnThread))),
+            Err(error) => {
+                tracing::error!(%error, "no thread for the charge pipeline: it is slower");
+                runtime.spawn(context.work(jobs, group_max, Seat::Shared));
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! may not have heard of becomes [`Change::Missed`], so that a copy is out of date for no longer than it takes to tell.
 //! PostgreSQL commits the transactions that announce something one after the other: announce what changes seldom.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -49,6 +50,12 @@ impl Store {
         self.shared.changes.sender.subscribe()
     }
 
+    /// Whether [`Store::listen`] hears what others change: what it misses is noticed within five seconds. If not, a copy is
+    /// as old as it is.
+    pub fn is_listening(&self) -> bool {
+        self.shared.is_listening.load(Ordering::SeqCst)
+    }
+
     /// Starts a task that listens to the other nodes on the same PostgreSQL database, on a connection beside the pool,
     /// and connects again whenever that is lost; each time it is there, subscribers hear [`Change::Missed`]. On SQLite there are
     /// no other nodes, but the command line may write beside the server: they hear [`Change::Missed`] within half a second of
@@ -58,11 +65,11 @@ impl Store {
     /// Outside a tokio runtime.
     pub fn listen(&self) -> JoinHandle<()> {
         let sender = self.shared.changes.sender.clone();
+        let listening = Listening(Arc::downgrade(&self.shared));
         let mut store = self.shared.changes.alive.subscribe();
         let database = match &self.database {
             Database::Sqlite(database) => {
-                let watching =
-                    watch_other_processes(Arc::clone(database), Arc::downgrade(&self.shared));
+                let watching = watch_other_processes(Arc::clone(database), listening);
                 return tokio::spawn(async move {
                     tokio::select! {
                         _ = store.changed() => {}
@@ -73,16 +80,18 @@ impl Store {
             Database::Postgres(database) => database.listener(),
         };
         tokio::spawn(async move {
-            let listening = async {
+            let hearing = async {
                 let mut delay = Duration::from_millis(RETRY_DELAY_MILLISECONDS_MIN);
                 loop {
                     let mut has_listened = false;
                     let ended = database
                         .listen(|payload| {
                             has_listened = true;
+                            listening.note(true);
                             tell(&sender, Change::from_payload(payload));
                         })
                         .await;
+                    listening.note(false);
                     if has_listened {
                         delay = Duration::from_millis(RETRY_DELAY_MILLISECONDS_MIN);
                     }
@@ -94,15 +103,33 @@ impl Store {
             tokio::select! {
                 // Nothing is ever sent: it ends when the store does.
                 _ = store.changed() => {}
-                () = listening => {}
+                () = hearing => {}
             }
         })
     }
 }
 
+/// Whether a task listens, for as long as it runs.
+struct Listening(Weak<Shared>);
+
+impl Listening {
+    fn note(&self, is_listening: bool) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.is_listening.store(is_listening, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.note(false);
+    }
+}
+
 /// Notices what other processes have written into SQLite's file.
-async fn watch_other_processes(database: Arc<sqlite::Database>, shared: Weak<Shared>) {
+async fn watch_other_processes(database: Arc<sqlite::Database>, listening: Listening) {
     let mut known = database.foreign_version().await.ok();
+    listening.note(true);
     loop {
         tokio::time::sleep(Duration::from_millis(LOOK_MILLISECONDS)).await;
         // Whoever cannot tell forgets everything.
@@ -111,7 +138,7 @@ async fn watch_other_processes(database: Arc<sqlite::Database>, shared: Weak<Sha
             continue;
         }
         known = version;
-        let Some(shared) = shared.upgrade() else {
+        let Some(shared) = listening.0.upgrade() else {
             return;
         };
         shared.touched.touch_all();

@@ -28,6 +28,7 @@ mod value;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -84,6 +85,8 @@ struct Shared {
     texts: Texts,
     changes: Changes,
     touched: Touched,
+    /// See [`Store::is_listening`].
+    is_listening: AtomicBool,
 }
 
 #[derive(Clone)]
@@ -121,6 +124,7 @@ impl Store {
                 texts: Texts::new(form),
                 changes: Changes::new(),
                 touched: Touched::new(),
+                is_listening: AtomicBool::new(false),
             }),
         }
     }
@@ -186,6 +190,7 @@ impl Store {
             reads_only,
             position_given: 0,
             announced: Vec::new(),
+            until_decided: Vec::new(),
         }
     }
 
@@ -222,6 +227,7 @@ pub struct Tx {
     announced: Vec<Change>,
     /// The accounts it changes.
     touching: Touching,
+    until_decided: Vec<Box<dyn Send>>,
 }
 
 enum Session {
@@ -260,9 +266,14 @@ impl Tx {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the outcome is unknown; after any other error nothing was written. When this future
-    /// is dropped before it is ready the outcome is unknown, too.
+    /// is dropped before it is ready the outcome is unknown, too; the commit goes on.
     pub async fn commit(self) -> Result<()> {
         self.commit_on(Place::Elsewhere).await
+    }
+
+    /// Keeps something until the outcome of this transaction is there, whoever waits for it: it is dropped then.
+    pub fn keep_until_decided(&mut self, kept: impl Send + 'static) {
+        self.until_decided.push(Box::new(kept));
     }
 
     /// The same for a caller that has a thread to itself: on SQLite that thread then waits for the disk.
@@ -270,14 +281,22 @@ impl Tx {
         self.commit_on(Place::ThisThread).await
     }
 
-    async fn commit_on(mut self, place: Place) -> Result<()> {
+    async fn commit_on(self, place: Place) -> Result<()> {
         if self.state != State::Open {
             return Err(Error::Aborted);
         }
+        if self.reads_only || matches!(place, Place::ThisThread) {
+            return self.commit_and_tell(place).await;
+        }
+        // A caller who gives up must not keep those who remember what is changed from hearing of it.
+        let outcome = tokio::spawn(self.commit_and_tell(place)).await;
+        outcome.unwrap_or_else(|_| Err(Error::Unavailable("the commit was lost".to_owned())))
+    }
+
+    async fn commit_and_tell(mut self, place: Place) -> Result<()> {
         self.notify_others().await?;
         let pending = Pending::new(&self.shared.changes, self.announced);
-        // Dropped when the outcome is there.
-        let _touching = self.touching;
+        let until_decided = (self.touching, self.until_decided);
         let outcome = match self.session {
             Session::SqliteWrite(transaction) => match place {
                 Place::ThisThread => transaction.commit_on_this_thread().await,
@@ -286,6 +305,7 @@ impl Tx {
             Session::Postgres(session) => session.commit().await,
             Session::SqliteRead(_) => Ok(()),
         };
+        drop(until_decided);
         pending.settle(&outcome);
         outcome
     }

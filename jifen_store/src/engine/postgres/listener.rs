@@ -13,8 +13,10 @@ use super::{POOL_WAIT_SECONDS_MAX, silence};
 use crate::engine::changes::CHANNEL;
 use crate::engine::error::Error;
 
-/// How long a server may say nothing before it is asked whether it is there.
-const REST: Duration = Duration::from_secs(5);
+/// How long a server may say nothing before it is asked whether it is there, and how long it may take to answer: within five
+/// seconds it is known that it is gone.
+const REST: Duration = Duration::from_secs(2);
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// How to connect, apart from the pool: what is heard on a pooled connection would wait for its next statement.
 pub(in crate::engine) struct Listener {
@@ -40,7 +42,7 @@ impl Listener {
             };
         let mut messages = pin!(stream::poll_fn(|context| connection.poll_message(context)));
         let listen = format!("LISTEN {CHANNEL}");
-        let ask = |sql| timeout(wait, client.batch_execute(sql));
+        let ask = |sql| timeout(ANSWER_TIME_MAX, client.batch_execute(sql));
         let mut asking = pin!(ask(listen.as_str()));
         let mut resting = pin!(sleep(REST));
         let (mut is_asking, mut is_listening) = (true, false);

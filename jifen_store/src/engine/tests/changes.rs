@@ -24,6 +24,7 @@ async fn node(store: &TestStore) -> (Store, Receiver<Change>) {
     let mut changes = node.subscribe();
     node.listen();
     assert_eq!(changes.recv().await, Ok(Change::Missed), "it listens");
+    assert!(node.is_listening());
     (node, changes)
 }
 
@@ -44,6 +45,28 @@ async fn a_change_is_heard_after_its_commit() {
             assert_eq!(changes.try_recv(), Ok(made("a key with spaces")));
             assert_eq!(changes.try_recv(), Err(TryRecvError::Empty));
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_commit_that_nobody_waits_for_is_heard_when_it_is_made() {
+    on_each_engine(async |store| {
+        let mut changes = store.subscribe();
+        let mut tx = store.begin().await.unwrap();
+        insert(&mut tx, 1, "a").await.unwrap();
+        tx.announce("note", "1");
+        let (kept, decided) = tokio::sync::oneshot::channel::<()>();
+        tx.keep_until_decided(kept);
+        let mut committing = Box::pin(tx.commit());
+        let outcome = start(committing.as_mut()).await;
+        drop(committing);
+        if outcome.is_none() {
+            assert_eq!(changes.try_recv(), Err(TryRecvError::Empty));
+        }
+        assert_eq!(changes.recv().await, Ok(made("1")));
+        assert!(decided.await.is_err(), "what was kept is dropped");
+        assert_eq!(bodies(&store).await, ["a"]);
     })
     .await;
 }
@@ -97,13 +120,12 @@ async fn a_subscriber_that_lags_behind_is_told_so() {
 async fn a_commit_of_unknown_outcome_makes_subscribers_forget_everything() {
     let store = scratch(Engine::Sqlite).await;
     let mut changes = store.subscribe();
-    let mut tx = store.begin().await.unwrap();
-    insert(&mut tx, 1, "a").await.unwrap();
-    tx.announce("note", "1");
-    let mut commit = Box::pin(tx.commit());
-    assert_eq!(start(commit.as_mut()).await, None);
-    assert_eq!(changes.try_recv(), Err(TryRecvError::Empty));
-    drop(commit);
+    let pending = || Pending::new(&store.shared.changes, vec![made("1")]);
+    let unknown = Err(Error::Unavailable("silence".to_owned()));
+    pending().settle(&unknown);
+    assert_eq!(changes.try_recv(), Ok(Change::Missed));
+    // The task in which it was made was stopped.
+    drop(pending());
     assert_eq!(changes.try_recv(), Ok(Change::Missed));
     assert_eq!(changes.try_recv(), Err(TryRecvError::Empty));
 }
@@ -139,7 +161,10 @@ async fn what_another_process_writes_into_the_file_of_sqlite_is_noticed_and_what
         .unwrap();
     assert_eq!(changes.recv().await, Ok(Change::Missed));
     assert_ne!(store.account_version(account), touched);
+    assert!(store.is_listening());
     listening.abort();
+    assert!(listening.await.unwrap_err().is_cancelled());
+    assert!(!store.is_listening());
 }
 
 #[tokio::test]
