@@ -161,13 +161,13 @@ fn connect(path: &Path, busy: Duration) -> Result<Connection> {
     }
     connection
         .execute_batch(
-            // FULL: a commit is on the disk when it returns. The log shrinks back to 64 MiB after a large transaction.
+            // FULL: a commit is on the disk when it returns. The log shrinks back to 256 MiB after a large transaction.
             "PRAGMA synchronous = FULL;
              PRAGMA foreign_keys = ON;
              PRAGMA trusted_schema = OFF;
              PRAGMA temp_store = MEMORY;
              PRAGMA cache_size = -16384;
-             PRAGMA journal_size_limit = 67108864;",
+             PRAGMA journal_size_limit = 268435456;",
         )
         .map_err(unavailable)?;
     Ok(connection)
@@ -180,7 +180,7 @@ fn connect_writer(path: &Path, busy: Duration) -> Result<Connection> {
     connection
         .execute_batch(
             "PRAGMA cache_size = -32768;
-             PRAGMA wal_autocheckpoint = 16000;",
+             PRAGMA wal_autocheckpoint = 64000;",
         )
         .map_err(|error| failure(&connection, &error, "PRAGMA"))?;
     Ok(connection)

@@ -613,7 +613,7 @@ mod sqlite_only {
             log.unwrap_or(0_i64)
         };
         // More than is worth the moving, less than at which SQLite would do it itself.
-        let large = "x".repeat(100_000);
+        let large = "x".repeat(400_000);
         for id in 1..=LARGE_COMMITS {
             write(&store, id, &large).await.unwrap();
         }

@@ -1,8 +1,8 @@
 //! Moving the write-ahead log into the database file while others write.
 //!
 //! SQLite by itself does it in a commit, and whoever waits for that waits for all of it: some ten milliseconds under load. Here a
-//! thread moves nearly everything on a connection of its own; only what was written meanwhile is left to the writer, because
-//! the log begins anew only when all of it was moved and nobody writes.
+//! thread moves nearly everything on a connection of its own, then what was written meanwhile, and so on; the last few pages
+//! are left to the writer, because the log begins anew only when all of it was moved and nobody writes.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,8 +18,13 @@ use crate::engine::error::{Error, Result};
 
 /// Commits from one look at the log to the next.
 const COMMITS_BETWEEN_LOOKS: u32 = 32;
-/// Pages in the log that are worth the moving.
-const PAGES_MIN: i64 = 4_000;
+/// Pages in the log that are worth the moving: 64 MiB. The longer the log, the more often a page that is moved was written
+/// into it, and the less is written twice; but whoever reads a page looks for it in all of the log.
+const PAGES_MIN: i64 = 16_000;
+/// Pages that are left to the writer, if writing is not faster than moving.
+const REST_MAX: i64 = 64;
+/// How often a log is moved before what is left is the writer's.
+const PASSES_MAX: usize = 4;
 
 /// What the writer has of it. The thread has ended, and closed the file, when this is gone.
 pub(super) struct Checkpoints {
@@ -77,12 +82,23 @@ impl Drop for Checkpoints {
 
 fn move_log(connection: &Connection, looks: &Receiver<()>, is_rest_left: &AtomicBool) {
     while looks.recv().is_ok() {
-        let log = checkpoint(connection, "PRAGMA wal_checkpoint(NOOP)");
-        if log.is_some_and(|log| log.pages - log.moved >= PAGES_MIN) {
-            checkpoint(connection, "PRAGMA wal_checkpoint(PASSIVE)");
-            is_rest_left.store(true, Ordering::Relaxed);
+        if !is_longer(connection, PAGES_MIN) {
+            continue;
         }
+        for _ in 0..PASSES_MAX {
+            checkpoint(connection, "PRAGMA wal_checkpoint(PASSIVE)");
+            if !is_longer(connection, REST_MAX) {
+                break;
+            }
+        }
+        is_rest_left.store(true, Ordering::Relaxed);
     }
+}
+
+/// Whether so many pages of the log have not been moved yet.
+fn is_longer(connection: &Connection, pages: i64) -> bool {
+    let log = checkpoint(connection, "PRAGMA wal_checkpoint(NOOP)");
+    log.is_some_and(|log| log.pages - log.moved >= pages)
 }
 
 struct Log {
