@@ -41,8 +41,10 @@ const MIGRATION_LOCK: i64 = 0x6a69_6665_6e00_0001;
 
 /// Begins a transaction. Sent together with its first statement, which the server runs even if it refuses this one.
 const BEGIN: &str = "BEGIN READ WRITE";
-/// Begins to read from one state. Nobody waits for its locks, so it may pause.
+/// Begins to read from one state. Nobody waits for its locks, so it may pause. What is read may be one account or everything:
+/// each statement is planned for that.
 const BEGIN_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+     SET LOCAL plan_cache_mode = force_custom_plan;
      SET LOCAL idle_in_transaction_session_timeout = '60s'";
 
 /// What every connection is set to: nothing waits without end, a commit is on the disk when it returns, and nothing is
