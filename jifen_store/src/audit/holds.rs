@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::Audit;
 use super::fact::{Call, Ended, Fact, HeldFor};
-use super::table::{Key, Table};
+use super::table::{Key, ROWS_WITH_OTHERS, Table};
 use crate::engine::Row;
 use crate::{Result, Tx};
 
@@ -37,12 +37,13 @@ pub(super) struct HoldRow {
 
 impl Table for HoldRow {
     const NAME: &'static str = "holds";
+    const ROWS: i64 = ROWS_WITH_OTHERS;
     const SQL: &'static str = "SELECT h.account_id, h.entry_number, h.points, h.created_at, h.expires_at, h.state, h.api_key_id, \
          h.tariff_id, h.title, h.description, h.end_entry, h.shortfall, h.origin_account, h.origin_entry, \
-         COALESCE(u.merged_into, u.id), COALESCE(w.merged_into, w.id) FROM holds h \
+         COALESCE(u.merged_into, u.id), COALESCE(w.merged_into, w.id) FROM (SELECT * FROM holds \
+         WHERE (account_id, entry_number) > ($1, $2) AND account_id <= $3 ORDER BY account_id, entry_number LIMIT $4) h \
          LEFT JOIN users u ON u.id = ABS(h.account_id) LEFT JOIN users w ON w.id = ABS(h.origin_account) \
-         WHERE (h.account_id, h.entry_number) > ($1, $2) AND h.account_id <= $3 \
-         ORDER BY h.account_id, h.entry_number LIMIT $4";
+         ORDER BY h.account_id, h.entry_number";
 
     fn before(account: i64) -> Key {
         Key::Two(account, i64::MIN)
@@ -175,10 +176,12 @@ pub(super) struct HoldLotRow {
 
 impl Table for HoldLotRow {
     const NAME: &'static str = "hold_lots";
-    const SQL: &'static str = "SELECT x.account_id, x.entry_number, x.lot_number, x.points, h.state FROM hold_lots x \
+    const ROWS: i64 = ROWS_WITH_OTHERS;
+    const SQL: &'static str = "SELECT x.account_id, x.entry_number, x.lot_number, x.points, h.state FROM (SELECT * FROM hold_lots \
+         WHERE (account_id, entry_number, lot_number) > ($1, $2, $3) AND account_id <= $4 \
+         ORDER BY account_id, entry_number, lot_number LIMIT $5) x \
          LEFT JOIN holds h ON h.account_id = x.account_id AND h.entry_number = x.entry_number \
-         WHERE (x.account_id, x.entry_number, x.lot_number) > ($1, $2, $3) AND x.account_id <= $4 \
-         ORDER BY x.account_id, x.entry_number, x.lot_number LIMIT $5";
+         ORDER BY x.account_id, x.entry_number, x.lot_number";
 
     fn before(account: i64) -> Key {
         Key::Three(account, i64::MIN, i64::MIN)

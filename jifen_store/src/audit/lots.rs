@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::fact::Fact;
-use super::table::{Key, Table};
+use super::table::{Key, ROWS_WITH_OTHERS, Table};
 use super::{Audit, AuditScope};
 use crate::engine::{Column, Row};
 use crate::ledger::{BLOCK_ENTRIES_I64, Tail, block_positions};
@@ -35,12 +35,13 @@ pub(super) struct LotRow {
 
 impl Table for LotRow {
     const NAME: &'static str = "lots";
+    const ROWS: i64 = ROWS_WITH_OTHERS;
     const SQL: &'static str = "SELECT l.account_id, l.number, l.source, l.order_id, l.gift_key, l.origin_account, l.origin_lot, \
          l.origin_charge, l.points, l.remaining, l.held, l.expires_at, l.granted_at, a.front_lot, a.front_remaining, a.front_held, \
-         a.front_expires_at, o.state, COALESCE(u.merged_into, u.id), COALESCE(w.merged_into, w.id) FROM lots l \
+         a.front_expires_at, o.state, COALESCE(u.merged_into, u.id), COALESCE(w.merged_into, w.id) FROM (SELECT * FROM lots \
+         WHERE (account_id, number) > ($1, $2) AND account_id <= $3 ORDER BY account_id, number LIMIT $4) l \
          LEFT JOIN accounts a ON a.id = l.account_id LEFT JOIN orders o ON o.id = l.order_id LEFT JOIN users u ON u.id = a.user_id \
-         LEFT JOIN users w ON w.id = ABS(l.origin_account) \
-         WHERE (l.account_id, l.number) > ($1, $2) AND l.account_id <= $3 ORDER BY l.account_id, l.number LIMIT $4";
+         LEFT JOIN users w ON w.id = ABS(l.origin_account) ORDER BY l.account_id, l.number";
 
     fn before(account: i64) -> Key {
         Key::Two(account, i64::MIN)
@@ -402,9 +403,9 @@ impl Tx {
         rows_max: i64,
     ) -> Result<Vec<RefundedCharge>> {
         self.fetch_all(
-            "SELECT r.account_id, r.entry_number, r.charged, a.entry_count, a.tail FROM charge_refunds r \
-             JOIN accounts a ON a.id = r.account_id WHERE (r.account_id, r.entry_number) > ($1, $2) AND r.account_id <= $3 \
-             ORDER BY r.account_id, r.entry_number LIMIT $4",
+            "SELECT r.account_id, r.entry_number, r.charged, a.entry_count, a.tail FROM (SELECT * FROM charge_refunds \
+             WHERE (account_id, entry_number) > ($1, $2) AND account_id <= $3 ORDER BY account_id, entry_number LIMIT $4) r \
+             JOIN accounts a ON a.id = r.account_id ORDER BY r.account_id, r.entry_number",
             &[after.0.into(), after.1.into(), last_account.into(), rows_max.into()],
             |row| {
                 Ok(RefundedCharge {

@@ -6,11 +6,17 @@ use crate::{Result, Tx};
 
 /// Rows a statement.
 pub(super) const ROWS: i64 = 20_000;
+/// So few that PostgreSQL looks others up for them one by one: for more it reads the whole of the other tables, even if there
+/// turns out to be one.
+pub(super) const ROWS_WITH_OTHERS: i64 = 4_000;
 
 /// A table of which every row is held against the others.
 pub(super) trait Table: Sized + Send {
     const NAME: &'static str;
-    /// Begins behind a primary key (the first parameters), ends with an account, and has a limit.
+    /// Rows a statement. [`ROWS_WITH_OTHERS`] where others are looked up for them.
+    const ROWS: i64 = ROWS;
+    /// Begins behind a primary key (the first parameters), ends with an account, and has a limit. Others are looked up for the rows
+    /// that the limit leaves.
     const SQL: &'static str;
 
     /// What comes before all rows of an account.
@@ -58,14 +64,14 @@ impl Audit<'_> {
         loop {
             let mut params = after.values();
             params.push(range.1.into());
-            params.push(ROWS.into());
+            params.push(T::ROWS.into());
             let rows: Vec<T> = tx.fetch_all(T::SQL, &params, T::read).await?;
             for row in &rows {
                 row.check(self);
             }
             let count = i64::try_from(rows.len()).unwrap_or(i64::MAX);
             read += count;
-            let Some(last) = rows.last().filter(|_| count == ROWS) else {
+            let Some(last) = rows.last().filter(|_| count == T::ROWS) else {
                 return Ok(());
             };
             after = last.key();
