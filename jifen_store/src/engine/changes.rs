@@ -24,6 +24,8 @@ const PAYLOAD_BYTES_MAX: usize = 7_999;
 pub(super) const CHANNEL: &str = "jifen_changes";
 /// Time between two looks at whether another process has written into SQLite's file.
 const LOOK_MILLISECONDS: u64 = 500;
+/// How long one may take: there is one writer, and others use it.
+const LOOK_TIME_MAX: Duration = Duration::from_secs(4);
 /// How long to wait before connecting again, doubled with each failure in a row.
 const RETRY_DELAY_MILLISECONDS_MIN: u64 = 100;
 const RETRY_DELAY_MILLISECONDS_MAX: u64 = 5_000;
@@ -87,8 +89,8 @@ impl Store {
                     let ended = database
                         .listen(|payload| {
                             has_listened = true;
-                            listening.note(true);
                             tell(&sender, Change::from_payload(payload));
+                            listening.note(true);
                         })
                         .await;
                     listening.note(false);
@@ -128,21 +130,24 @@ impl Drop for Listening {
 
 /// Notices what other processes have written into SQLite's file.
 async fn watch_other_processes(database: Arc<sqlite::Database>, listening: Listening) {
-    let mut known = database.foreign_version().await.ok();
-    listening.note(true);
+    let look = async || {
+        let looking = tokio::time::timeout(LOOK_TIME_MAX, database.foreign_version());
+        looking.await.ok().and_then(Result::ok)
+    };
+    let mut known = None;
     loop {
-        tokio::time::sleep(Duration::from_millis(LOOK_MILLISECONDS)).await;
-        // Whoever cannot tell forgets everything.
-        let version = database.foreign_version().await.ok();
-        if version.is_some() && version == known {
-            continue;
+        // Whoever cannot tell forgets everything, and so does whoever begins.
+        let version = look().await;
+        if version.is_none() || version != known {
+            known = version;
+            let Some(shared) = listening.0.upgrade() else {
+                return;
+            };
+            shared.touched.touch_all();
+            tell(&shared.changes.sender, Change::Missed);
         }
-        known = version;
-        let Some(shared) = listening.0.upgrade() else {
-            return;
-        };
-        shared.touched.touch_all();
-        tell(&shared.changes.sender, Change::Missed);
+        listening.note(true);
+        tokio::time::sleep(Duration::from_millis(LOOK_MILLISECONDS)).await;
     }
 }
 

@@ -1,5 +1,7 @@
 //! A connection that hears what other nodes announce.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -13,8 +15,9 @@ use super::{POOL_WAIT_SECONDS_MAX, silence};
 use crate::engine::changes::CHANNEL;
 use crate::engine::error::Error;
 
-/// How long a server may say nothing before it is asked whether it is there, and how long it may take to answer: within five
-/// seconds it is known that it is gone.
+/// Begins the notifications that a node sends itself. No topic does.
+const HEARTBEAT: &str = "heartbeat ";
+/// From one of them to the next, and how long each may take: within five seconds it is known that nothing is heard.
 const REST: Duration = Duration::from_secs(2);
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);
 
@@ -30,8 +33,8 @@ impl Listener {
     }
 
     /// Connects, and hands the payload of every notification to `heard`, beginning with an empty one when it hears them
-    /// all from now on. Returns why it no longer does. A server that has nothing to tell is asked now and then whether it is
-    /// still there: nothing else would show that it is not.
+    /// all from now on. Returns why it no longer does. It sends itself a notification now and then: nothing else would show
+    /// that a server is gone, or that a pool of connections in between has given this one's away.
     pub(in crate::engine) async fn listen(&self, mut heard: impl FnMut(&str)) -> Error {
         let wait = Duration::from_secs(POOL_WAIT_SECONDS_MAX);
         let (client, mut connection) =
@@ -41,33 +44,43 @@ impl Listener {
                 Err(_) => return silence(),
             };
         let mut messages = pin!(stream::poll_fn(|context| connection.poll_message(context)));
-        let listen = format!("LISTEN {CHANNEL}");
-        let ask = |sql| timeout(ANSWER_TIME_MAX, client.batch_execute(sql));
+        // Other nodes send theirs, too.
+        let own = RandomState::new().build_hasher().finish().to_string();
+        let beat = format!("SELECT pg_notify('{CHANNEL}', '{HEARTBEAT}{own}')");
+        let listen = format!("LISTEN {CHANNEL}; {beat}");
+        let ask = |sql| client.batch_execute(sql);
         let mut asking = pin!(ask(listen.as_str()));
-        let mut resting = pin!(sleep(REST));
-        let (mut is_asking, mut is_listening) = (true, false);
+        let mut waiting = pin!(sleep(ANSWER_TIME_MAX));
+        let (mut is_asking, mut is_awaited, mut is_listening) = (true, true, false);
         loop {
             tokio::select! {
                 asked = &mut asking, if is_asking => match asked {
-                    Ok(Ok(())) => {
-                        is_asking = false;
-                        resting.as_mut().reset(Instant::now() + REST);
-                        if !is_listening {
-                            is_listening = true;
-                            heard("");
-                        }
-                    }
-                    Ok(Err(error)) => return failure(&error, &listen),
-                    Err(_) => return silence(),
+                    Ok(()) => is_asking = false,
+                    Err(error) => return failure(&error, &listen),
                 },
-                () = &mut resting, if !is_asking => {
-                    asking.set(ask(""));
-                    is_asking = true;
+                () = &mut waiting => {
+                    if is_asking || is_awaited {
+                        return silence();
+                    }
+                    asking.set(ask(beat.as_str()));
+                    (is_asking, is_awaited) = (true, true);
+                    waiting.as_mut().reset(Instant::now() + ANSWER_TIME_MAX);
                 }
                 // This also moves what `asking` sends and receives.
                 message = messages.try_next() => match message {
                     Ok(Some(AsyncMessage::Notification(notification))) => {
-                        heard(notification.payload());
+                        match notification.payload().strip_prefix(HEARTBEAT) {
+                            Some(whose) if whose == own => {
+                                is_awaited = false;
+                                waiting.as_mut().reset(Instant::now() + REST);
+                                if !is_listening {
+                                    is_listening = true;
+                                    heard("");
+                                }
+                            }
+                            Some(_) => {}
+                            None => heard(notification.payload()),
+                        }
                     }
                     Ok(Some(_)) => {}
                     Ok(None) => return Error::Unavailable("the connection is closed".to_owned()),
