@@ -91,6 +91,12 @@ impl App {
             .count_for(&gateway.id, gateway.rate, self.now());
         Rates { key: None, gateway }.require()
     }
+
+    /// The same for a request that ends what was begun. It is never refused: points would stay taken, or set aside.
+    pub fn note_gateway_request(&self, gateway: &ServiceCredential) -> Rates {
+        let counted = self.count_gateway_request(gateway);
+        counted.unwrap_or_else(|limited| limited.rates)
+    }
 }
 
 impl Rates {

@@ -94,16 +94,16 @@ pub(crate) async fn extend(
         (status = 404, description = "`not_found`", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`hold_ended`: released, expired, or captured for another cost", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "`invalid_request` naming the field", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "`too_many_requests`: the rate limit of the credential", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn capture(
     State(app): State<App>,
-    CountedService { rates, .. }: CountedService<HoldScope>,
+    gateway: ServiceKey<HoldScope>,
     HoldId(id): HoldId,
     JsonBody(CaptureCost(cost)): JsonBody<CaptureCost>,
 ) -> Result<Response, Failure> {
     let ended = app.capture_hold(&id, cost).await?;
+    let rates = app.note_gateway_request(&gateway.credential);
     Ok(answer_ended(ended, &rates))
 }
 
@@ -117,15 +117,15 @@ pub(crate) async fn capture(
         (status = 200, description = "Released, now or before", body = EndedHold),
         (status = 404, description = "`not_found`", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`hold_ended`: captured or expired", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "`too_many_requests`: the rate limit of the credential", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn release(
     State(app): State<App>,
-    CountedService { rates, .. }: CountedService<HoldScope>,
+    gateway: ServiceKey<HoldScope>,
     HoldId(id): HoldId,
 ) -> Result<Response, Failure> {
     let ended = app.release_hold(&id).await?;
+    let rates = app.note_gateway_request(&gateway.credential);
     Ok(answer_ended(ended, &rates))
 }
 

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::call::{IDEMPOTENCY_HIT, idempotency_key};
 use crate::envelope::problem::Problem;
 use crate::envelope::{Failure, json};
-use crate::request::authority::{CountedService, RefundScope};
+use crate::request::authority::{RefundScope, ServiceKey};
 use crate::request::body::JsonBody;
 use crate::request::fields::{Fields, FromFields};
 use crate::request::rates::rate_headers;
@@ -21,7 +21,8 @@ const ID_BYTES_MAX: usize = 64;
 /// Take a charge back · 退回扣费
 ///
 /// In part or whole, in several parts if need be, never more than was charged. The points go back to the lots they came from;
-/// of lots that have expired since they are good again for the operator's grace (`metering.refund_grace_days`).
+/// of lots that have expired since they are good again for the operator's grace (`metering.refund_grace_days`). It counts for the
+/// credential's rate limit, and is never refused for it.
 #[utoipa::path(
     post, path = "", tag = "metering", operation_id = "refund_charge", security(("service" = [])),
     params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters, different for every refund", example = "call-4711-refund")),
@@ -31,13 +32,12 @@ const ID_BYTES_MAX: usize = 64;
         (status = 403, description = "`forbidden`: the credential lacks the scope `refund`", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`not_found`: no such charge", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "`invalid_request` naming the field: more than is left of the charge", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "`too_many_requests`: the rate limit of the credential", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`busy`: repeat with the same key", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn refund(
     State(app): State<App>,
-    CountedService { gateway, rates }: CountedService<RefundScope>,
+    gateway: ServiceKey<RefundScope>,
     headers: HeaderMap,
     JsonBody(NewRefund { charge_id, points }): JsonBody<NewRefund>,
 ) -> Result<Response, Failure> {
@@ -47,6 +47,7 @@ pub(crate) async fn refund(
         .await?;
     let hit = refunded.is_replay.then_some((IDEMPOTENCY_HIT, "true"));
     let answer = json(StatusCode::OK, "application/json", &Refund::from(refunded));
+    let rates = app.note_gateway_request(&gateway.credential);
     let rates = AppendHeaders(rate_headers(&rates));
     Ok((AppendHeaders(hit), rates, answer).into_response())
 }

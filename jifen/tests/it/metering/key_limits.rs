@@ -302,16 +302,17 @@ async fn every_request_of_a_credential_counts_for_its_rate(world: World) {
             let told = (answer.status, answer.header("ratelimit"));
             assert_eq!(told, (200, expected.as_str()), "{}", answer.text);
         }
-        let refused = ask("one too many").await;
-        assert_problem(&refused, 429, "too_many_requests", &json!({}));
-        let headers = ["retry-after", "ratelimit", "ratelimit-policy"];
+        let next = ask("one-too-many").await;
+        if number < 2 {
+            assert_problem(&next, 429, "too_many_requests", &json!({}));
+            assert_eq!(next.header("retry-after"), "1800");
+        } else {
+            // What ends a call is never refused: points would stay taken.
+            assert_eq!(next.status, 200, "{}", next.text);
+        }
         assert_eq!(
-            headers.map(|name| refused.header(name)),
-            [
-                "1800",
-                "\"credential\";r=0;t=3600",
-                "\"credential\";q=2;w=3600"
-            ]
+            ["ratelimit", "ratelimit-policy"].map(|name| next.header(name)),
+            ["\"credential\";r=0;t=3600", "\"credential\";q=2;w=3600"]
         );
     }
     shop.end().await;
