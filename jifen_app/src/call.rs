@@ -111,10 +111,9 @@ impl App {
         let Ok(key) = self.find_api_key(api_key).await else {
             return Err(refused);
         };
-        let mut reader = self.store.read().await?;
-        match reader.recorded_request(key.account(), request).await? {
-            Some(first) if first.input == request.input => Ok((key, Answer::replayed(&first))),
-            _ => Err(refused),
+        match self.recorded(key.account(), request).await? {
+            Some(first) => Ok((key, first)),
+            None => Err(refused),
         }
     }
 
@@ -170,16 +169,41 @@ impl App {
     /// Puts an operation through the pipeline: on an account, or on the one into which that was merged.
     pub(crate) async fn submit(
         &self,
+        account: AccountId,
+        operation: impl Fn(AccountId) -> Operation,
+    ) -> Result<Outcome> {
+        let outcome = self.pipeline.submit(operation(account)).await?;
+        self.follow(account, outcome, operation).await
+    }
+
+    /// What becomes of an operation that has been through the pipeline, when a merge has come in between.
+    pub(crate) async fn follow(
+        &self,
         mut account: AccountId,
+        mut outcome: Outcome,
         operation: impl Fn(AccountId) -> Operation,
     ) -> Result<Outcome> {
         loop {
-            match self.pipeline.submit(operation(account)).await? {
+            outcome = match outcome {
                 // Each is older than the one before, so this ends.
-                Err(Declined::Moved(older)) => account = older,
+                Err(Declined::Moved(older)) => {
+                    account = older;
+                    self.pipeline.submit(operation(older)).await?
+                }
+                // The survivor has used the key for itself; so may have the one who asks.
+                Err(Declined::Reused) => {
+                    let first = self.recorded(account, operation(account).request).await?;
+                    return Ok(first.ok_or(Declined::Reused));
+                }
                 outcome => return Ok(outcome),
-            }
+            };
         }
+    }
+
+    async fn recorded(&self, account: AccountId, request: Request) -> Result<Option<Answer>> {
+        let mut reader = self.store.read().await?;
+        let first = reader.recorded_request_of_person(account, request).await?;
+        Ok(first.as_ref().map(Answer::replayed))
     }
 }
 

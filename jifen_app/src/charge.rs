@@ -9,7 +9,7 @@ use jifen_store::ServiceCredential;
 use crate::App;
 use crate::call::{self, ChargeRequest, declined};
 use crate::error::{Error, Result, Text};
-use crate::pipeline::{Action, Answer, Declined, Operation};
+use crate::pipeline::{Action, Answer, Operation};
 use crate::rate_limits::Rates;
 
 /// Charges in a batch.
@@ -163,15 +163,17 @@ impl App {
                 }
             }
         }
-        let outcomes = self.pipeline.submit_all(operations).await?;
-        for ((place, key, rates, is_to_note), outcome) in calls.into_iter().zip(outcomes) {
-            let result = if let Err(Declined::Moved(_)) = outcome {
-                let (idempotency_key, request) = &charges[place];
-                self.charge(gateway, idempotency_key, request).await
-            } else {
-                let made = outcome.map(|answer| Charged::new(&key, &answer, rates));
-                made.map_err(declined)
-            };
+        let outcomes = self.pipeline.submit_all(operations.clone()).await?;
+        let outcomes = operations.into_iter().zip(outcomes);
+        for ((place, key, rates, is_to_note), (operation, outcome)) in
+            calls.into_iter().zip(outcomes)
+        {
+            let followed = self.follow(operation.account, outcome, |account| Operation {
+                account,
+                ..operation.clone()
+            });
+            let made = followed.await.and_then(|outcome| outcome.map_err(declined));
+            let result = made.map(|answer| Charged::new(&key, &answer, rates));
             if is_to_note && result.is_ok() {
                 self.noted_uses.noted(key.id.clone(), now);
             }

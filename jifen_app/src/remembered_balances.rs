@@ -36,7 +36,7 @@ impl Default for RememberedBalances {
 }
 
 impl App {
-    /// What can be spent of an account, as it was at most a second ago.
+    /// What can be spent of an account, as it was a moment ago: see [`believed_seconds`].
     pub(crate) async fn remembered_spendable(&self, account: AccountId) -> Result<Points> {
         let now = self.now();
         let version = self.store.account_version(account);

@@ -315,7 +315,7 @@ impl Account {
             older.append(Movement::Grant { lot, title }, now, None);
         }
         for hold in holds {
-            older.move_hold_in(self.id, hold, &numbers, now);
+            older.move_hold_in(self.id, hold, &numbers, now)?;
         }
         older.find_front();
         Ok(())

@@ -267,12 +267,12 @@ impl Account {
         hold: Hold,
         numbers: &BTreeMap<i64, i64>,
         now: Time,
-    ) {
-        let lots = hold.lots.iter().filter_map(|pinned| {
+    ) -> Result<(), Refused> {
+        let lots = hold.lots.iter().map(|pinned| {
             let lot = *numbers.get(&pinned.lot)?;
             Some(Draw { lot, ..*pinned })
         });
-        let lots: Vec<Draw> = lots.collect();
+        let lots: Vec<Draw> = lots.collect::<Option<_>>().ok_or(Refused::LotsNeeded)?;
         self.set_aside(&lots);
         let origin = Some((from, hold.entry));
         let movement = Movement::Hold {
@@ -290,6 +290,7 @@ impl Account {
             ..hold
         });
         self.append(movement, now, None);
+        Ok(())
     }
 
     fn add_hold(&mut self, hold: Hold) {

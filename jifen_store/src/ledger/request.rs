@@ -98,6 +98,25 @@ impl Tx {
         Ok(found.into_iter().next().flatten())
     }
 
+    /// What was done for this very request in an account of the person, among them those that were merged: the same key may have
+    /// been used in several before.
+    pub async fn recorded_request_of_person(
+        &mut self,
+        account: AccountId,
+        request: Request,
+    ) -> Result<Option<Recorded>> {
+        for account in self.accounts_of_person(account).await? {
+            let recorded = self.recorded_request(account, request).await?;
+            if recorded
+                .as_ref()
+                .is_some_and(|recorded| recorded.input == request.input)
+            {
+                return Ok(recorded);
+            }
+        }
+        Ok(None)
+    }
+
     async fn entries_with_keys(
         &mut self,
         places: &[(usize, i64)],

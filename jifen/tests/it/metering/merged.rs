@@ -2,13 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::{HOLDS, Shop, assert_hit, assert_problem, id, user_of};
+use super::{BATCH, HOLDS, Shop, assert_hit, assert_problem, id, user_of};
 use crate::world::{Answer, World, on_both_engines};
 
 on_both_engines!(
     an_open_hold_goes_on_where_the_points_are,
     a_hold_that_ends_after_a_merge_gives_back_to_its_key_s_cap,
     what_was_done_before_a_merge_is_repeated_after_it,
+    a_key_that_both_had_used_is_repeated_for_each,
     a_hold_goes_through_two_merges,
     test_keys_go_on_with_their_play_points,
 );
@@ -100,6 +101,38 @@ async fn what_was_done_before_a_merge_is_repeated_after_it(world: World) {
         forget_whose_key_it_was(&shop);
     }
     assert_eq!(shop.standing().await, (121, 20, 2));
+    shop.end().await;
+}
+
+async fn a_key_that_both_had_used_is_repeated_for_each(world: World) {
+    let (mut shop, (older_token, older)) = Shop::of_two_records(world, json!({})).await;
+    shop.give(100, None).await;
+    let younger = std::mem::replace(&mut shop.user, older);
+    shop.give(50, None).await;
+    let (_, of_older) = shop.key_of(&older_token, json!({})).await;
+    shop.user = younger;
+    let charge = shop.charge("7", 10).await;
+    let of_younger = std::mem::replace(&mut shop.key, of_older);
+    let other = shop.charge("7", 20).await;
+    assert_eq!((charge.status, other.status), (200, 200));
+    shop.become_one().await;
+    for _ in 0..2 {
+        assert_hit(&shop.charge("7", 20).await, &other);
+        let of_older = std::mem::replace(&mut shop.key, of_younger.clone());
+        assert_hit(&shop.charge("7", 10).await, &charge);
+        let batch = json!({ "charges": [{ "idempotencyKey": "7", "apiKey": shop.key, "points": 10, "title": "OCR" }] });
+        let batch = shop.post(BATCH, "unused", &batch).await;
+        let told = &batch.body["results"][0];
+        assert_eq!(
+            (&told["idempotencyHit"], &told["charge"]),
+            (&json!(true), &charge.body)
+        );
+        let reused = shop.charge("7", 11).await;
+        assert_problem(&reused, 422, "idempotency_key_reused", &json!({}));
+        shop.key = of_older;
+        forget_whose_key_it_was(&shop);
+    }
+    assert_eq!(shop.standing().await, (120, 0, 2));
     shop.end().await;
 }
 
