@@ -166,6 +166,15 @@ async fn requests_of_a_merged_account_are_found_in_the_older(store: &TestStore) 
         }
     }
     assert_eq!(found(7).await, Some((1, 1_i64.to_be_bytes())));
+    // Each one's own is found by what it asked for, whichever account of the person is named.
+    for (named, asked) in [(1, 1), (1, 2), (3, 1), (1, 3), (1, 9)] {
+        let mut tx = store.read().await.unwrap();
+        let found = tx
+            .recorded_request_of_person(AccountId(named), request(7, asked))
+            .await;
+        let found = found.unwrap().map(|found| found.account.0);
+        assert_eq!(found, (asked < 9).then_some(asked));
+    }
     assert_eq!(found(8).await, None);
     let mut tx = store.read().await.unwrap();
     let nobody = tx.recorded_request(AccountId(9), request(7, 0)).await;
