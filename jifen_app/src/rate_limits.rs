@@ -78,7 +78,7 @@ impl App {
         Rates { key, gateway: None }.require()
     }
 
-    /// Counts a request of a gateway that is for no key, or for many.
+    /// Counts a request of a gateway against its own limit alone.
     ///
     /// # Errors
     /// It is over the gateway's limit, and not counted.

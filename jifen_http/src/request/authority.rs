@@ -122,7 +122,8 @@ impl<S: Scoped + Send> FromRequestParts<Web> for ServiceKey<S> {
     }
 }
 
-/// The same, for a request that is for no API key: it counts against the credential's own limit.
+/// The same, for a request that is held against the credential's own rate limit alone, and refused when it is over that. Charges
+/// and new holds are counted with their key's; what ends a call is only noted: [`jifen_app::App::note_gateway_request`].
 pub(crate) struct CountedService<S> {
     pub(crate) gateway: ServiceKey<S>,
     pub(crate) rates: Rates,

@@ -12,8 +12,7 @@ use crate::{Error, Result, Tx};
 impl Tx {
     /// Moves everything in the accounts of the younger person into those of the older: lots, open holds, and what was done
     /// for which request. Both persons are locked. The younger's accounts are empty from then on and say where to look
-    /// ([`LockedAccount::merged_into`]). Roll back when the ledger's rules refuse
-    /// it.
+    /// ([`LockedAccount::merged_into`]). Roll back when the ledger's rules refuse it.
     pub async fn merge_accounts(
         &mut self,
         younger: UserId,
