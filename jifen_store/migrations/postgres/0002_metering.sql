@@ -52,7 +52,7 @@ CREATE TABLE new_entries (
     account_id    BIGINT NOT NULL,
     -- 1, 2, 3 … within the account.
     number        BIGINT NOT NULL CONSTRAINT entries_number_positive CHECK (number > 0),
-    kind          TEXT   NOT NULL CONSTRAINT entries_kind_known CHECK (kind IN ('grant', 'charge', 'refund', 'hold', 'extend', 'release', 'expiry', 'merge_out')),
+    kind          TEXT   NOT NULL CONSTRAINT entries_kind_known CHECK (kind = 'charge' OR kind IN ('grant', 'refund', 'hold', 'extend', 'release', 'expiry', 'merge_out')),
     points        BIGINT NOT NULL,
     balance_after BIGINT NOT NULL CONSTRAINT entries_balance_not_negative CHECK (balance_after >= 0),
     held_after    BIGINT NOT NULL,
@@ -77,7 +77,7 @@ CREATE TABLE new_entries (
     request_hash  BYTEA,
     CONSTRAINT entries_held_within_balance CHECK (held_after >= 0 AND held_after <= balance_after),
     CONSTRAINT entries_points_sign CHECK (
-        CASE WHEN kind IN ('grant', 'refund') THEN points > 0 WHEN kind IN ('hold', 'extend', 'release') THEN points = 0 ELSE points <= 0 END),
+        CASE WHEN kind = 'charge' THEN points <= 0 WHEN kind IN ('grant', 'refund') THEN points > 0 WHEN kind IN ('hold', 'extend', 'release') THEN points = 0 ELSE points <= 0 END),
     CONSTRAINT entries_points_of_hold CHECK ((kind IN ('hold', 'extend')) = (hold_points IS NOT NULL)),
     CONSTRAINT entries_end_of_hold CHECK ((kind IN ('hold', 'extend')) = (hold_expires_at IS NOT NULL)),
     CONSTRAINT entries_number_of_charge CHECK ((kind = 'charge') = (charge_number IS NOT NULL)),
