@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use deadpool_postgres::{
-    Client, Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime,
+    Client, Hook, HookError, Manager, ManagerConfig, Pool, QueueMode, RecyclingMethod, Runtime,
 };
 use futures_util::TryStreamExt;
 use futures_util::future::join;
@@ -85,6 +85,8 @@ impl Database {
         let wait = Some(Duration::from_secs(POOL_WAIT_SECONDS_MAX));
         let pool = Pool::builder(manager)
             .max_size(pool_size_max)
+            // The connection used last: its server process has the most in its caches.
+            .queue_mode(QueueMode::Lifo)
             .runtime(Runtime::Tokio1)
             .wait_timeout(wait)
             .create_timeout(wait)
