@@ -39,7 +39,7 @@ use migrate::Migration;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use migrate::fingerprint as schema_fingerprint;
 pub(crate) use row::Row;
-pub(crate) use rows::Column;
+pub(crate) use rows::{Column, RowStatement};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use statement::one_row as statement_for_one_row;
 use statement::{Form, Texts};

@@ -14,10 +14,10 @@ use deadpool_postgres::{
     Client, Hook, HookError, Manager, ManagerConfig, Pool, QueueMode, RecyclingMethod, Runtime,
 };
 use futures_util::TryStreamExt;
-use futures_util::future::join;
+use futures_util::future::{join, join_all};
 use tokio::time::timeout;
-use tokio_postgres::Config;
 use tokio_postgres::types::Type;
+use tokio_postgres::{Config, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::{Error, Result};
@@ -236,6 +236,23 @@ impl Session {
         self.finish(outcome, sql)
     }
 
+    /// Runs statements one after the other, sent without waiting for one another's answers. Returns how many rows each changed.
+    pub(super) async fn execute_all(
+        &mut self,
+        statements: &[(&str, &[impl Parameter])],
+    ) -> Result<Vec<u64>> {
+        let begins = self.start();
+        let client = self.connection();
+        let outcomes = match pipelined(client, begins, execute_all(client, statements)).await {
+            Ok(outcomes) => outcomes,
+            Err(failure) => vec![Err(failure)],
+        };
+        // The first that failed; what follows it fails, too.
+        let failed = outcomes.iter().position(std::result::Result::is_err);
+        let sql = statements.get(failed.unwrap_or_default());
+        self.finish(outcomes.into_iter().collect(), sql.map_or("", |sql| sql.0))
+    }
+
     /// Runs a query and hands each row to `each`.
     pub(super) async fn rows(
         &mut self,
@@ -418,9 +435,31 @@ async fn execute(
     sql: &str,
     params: &[impl Parameter],
 ) -> std::result::Result<u64, Failure> {
-    let types: Vec<Type> = params.iter().map(Parameter::postgres_type).collect();
-    let statement = heard(client.prepare_typed_cached(sql, &types)).await?;
+    let statement = prepare(client, sql, params).await?;
     heard(client.execute_raw(&statement, params)).await
+}
+
+/// All are prepared before the first is sent: then each is sent when it is polled first, in their order.
+async fn execute_all(
+    client: &Client,
+    statements: &[(&str, &[impl Parameter])],
+) -> std::result::Result<Vec<std::result::Result<u64, Failure>>, Failure> {
+    for (sql, params) in statements {
+        prepare(client, sql, params).await?;
+    }
+    let executions = statements
+        .iter()
+        .map(|(sql, params)| execute(client, sql, params));
+    Ok(join_all(executions).await)
+}
+
+async fn prepare(
+    client: &Client,
+    sql: &str,
+    params: &[impl Parameter],
+) -> std::result::Result<Statement, Failure> {
+    let types: Vec<Type> = params.iter().map(Parameter::postgres_type).collect();
+    heard(client.prepare_typed_cached(sql, &types)).await
 }
 
 /// The outer error is PostgreSQL's, the inner that of `each`.
@@ -430,8 +469,7 @@ async fn rows(
     params: &[impl Parameter],
     mut each: impl FnMut(&Row<'_>) -> Result<()>,
 ) -> std::result::Result<Result<()>, Failure> {
-    let types: Vec<Type> = params.iter().map(Parameter::postgres_type).collect();
-    let statement = heard(client.prepare_typed_cached(sql, &types)).await?;
+    let statement = prepare(client, sql, params).await?;
     let stream = heard(client.query_raw(&statement, params)).await?;
     let mut stream = std::pin::pin!(stream);
     while let Some(row) = heard(stream.try_next()).await? {

@@ -29,7 +29,7 @@ use super::error::{Error, Result};
 use super::row::{Row, Source};
 use super::statement;
 use super::value::{Conversion, Parameter, Value};
-use super::{Lock, Session, Tx, sqlite};
+use super::{Lock, Session, State, Tx, sqlite};
 
 /// A parameter with a value for each row. All columns of a call have the same length.
 pub(crate) enum Column<'a> {
@@ -74,6 +74,12 @@ impl<'a> Column<'a> {
     }
 }
 
+/// A statement and its rows.
+pub(crate) struct RowStatement<'a> {
+    pub(crate) sql: &'static str,
+    pub(crate) columns: Vec<Column<'a>>,
+}
+
 impl Tx {
     /// Runs `sql` for each row and returns how many rows of tables it changed in all.
     ///
@@ -83,18 +89,53 @@ impl Tx {
         sql: &'static str,
         columns: &[Column<'_>],
     ) -> Result<u64> {
-        let Some(count) = self.start_rows(sql, columns, Lock::None)? else {
-            return Ok(0);
-        };
-        let sql = self.shared.texts.get(sql);
-        let changed = match &mut self.session {
-            Session::SqliteWrite(transaction) => {
-                transaction.run(|connection| execute_each(connection, &sql, columns, count))
+        let changed = self.run_all(&[(sql, columns)]).await?;
+        Ok(changed.first().copied().unwrap_or_default())
+    }
+
+    /// The same for several statements, in one round trip. Each sees what those before it have done.
+    pub(crate) async fn execute_all(
+        &mut self,
+        statements: &[RowStatement<'_>],
+    ) -> Result<Vec<u64>> {
+        let statements: Vec<_> = statements
+            .iter()
+            .map(|statement| (statement.sql, statement.columns.as_slice()))
+            .collect();
+        self.run_all(&statements).await
+    }
+
+    async fn run_all(&mut self, statements: &[(&'static str, &[Column<'_>])]) -> Result<Vec<u64>> {
+        let mut changed = vec![0; statements.len()];
+        let mut places = Vec::with_capacity(statements.len());
+        let mut texts = Vec::with_capacity(statements.len());
+        for (place, (sql, columns)) in statements.iter().enumerate() {
+            if self.start_rows(sql, columns, Lock::None)?.is_some() {
+                self.state = State::Open;
+                places.push(place);
+                texts.push(self.shared.texts.get(sql));
             }
-            Session::SqliteRead(reader) => execute_each(reader.connection(), &sql, columns, count),
-            Session::Postgres(session) => session.execute(&sql, columns).await,
+        }
+        if places.is_empty() {
+            return Ok(changed);
+        }
+        self.state = State::Running;
+        let rewritten: Vec<(&str, &[Column<'_>])> = places
+            .iter()
+            .zip(&texts)
+            .map(|(place, text)| (&**text, statements[*place].1))
+            .collect();
+        let outcome = match &mut self.session {
+            Session::SqliteWrite(transaction) => {
+                transaction.run(|connection| execute_each_of(connection, &rewritten))
+            }
+            Session::SqliteRead(reader) => execute_each_of(reader.connection(), &rewritten),
+            Session::Postgres(session) => session.execute_all(&rewritten).await,
         };
-        self.finish(changed)
+        for (place, count) in places.into_iter().zip(self.finish(outcome)?) {
+            changed[place] = count;
+        }
+        Ok(changed)
     }
 
     /// What a query finds for each row. On SQLite the answer has the rows' order; on PostgreSQL it has that of the
@@ -202,21 +243,22 @@ impl Tx {
     }
 }
 
-/// Runs a statement for each row on SQLite and returns how many rows it changed.
-fn execute_each(
+/// Runs statements for each of their rows on SQLite and returns how many rows each changed.
+fn execute_each_of(
     connection: &Connection,
-    sql: &str,
-    columns: &[Column<'_>],
-    count: usize,
-) -> Result<u64> {
-    let failed = |error: rusqlite::Error| sqlite::failure(connection, &error, sql);
-    let mut statement = connection.prepare_cached(sql).map_err(failed)?;
-    let mut changed = 0;
-    for row in 0..count {
-        bind(&mut statement, columns, row).map_err(failed)?;
-        changed += statement.raw_execute().map_err(failed)?;
-    }
-    Ok(u64::try_from(changed).unwrap_or(u64::MAX))
+    statements: &[(&str, &[Column<'_>])],
+) -> Result<Vec<u64>> {
+    let run = |(sql, columns): &(&str, &[Column<'_>])| -> Result<u64> {
+        let failed = |error: rusqlite::Error| sqlite::failure(connection, &error, sql);
+        let mut statement = connection.prepare_cached(sql).map_err(failed)?;
+        let mut changed = 0;
+        for row in 0..columns.first().map_or(0, Column::len) {
+            bind(&mut statement, columns, row).map_err(failed)?;
+            changed += statement.raw_execute().map_err(failed)?;
+        }
+        Ok(u64::try_from(changed).unwrap_or(u64::MAX))
+    };
+    statements.iter().map(run).collect()
 }
 
 /// Runs a query for each row on SQLite and hands what it finds to `each`.

@@ -5,9 +5,9 @@ use jifen_domain::ledger::{ChargeDetail, Draw, Entry, HeldUntil, Lot, LotSource,
 use jifen_domain::{AccountId, Time};
 
 use super::account::{LockedAccount, hold_state_name};
-use super::fold::Block;
-use super::tail::{BLOCK_ENTRIES_I64, Tail};
-use crate::engine::Column;
+use super::fold::Folding;
+use super::tail::Tail;
+use crate::engine::{Column, RowStatement};
 use crate::{Error, Result, Tx};
 
 impl Tx {
@@ -32,287 +32,331 @@ impl Tx {
         let positions = self
             .next_positions(i64::try_from(entry_count).unwrap_or(i64::MAX))
             .await?;
-        self.insert_entries(&moved, &positions).await?;
-        // Draws and holds refer to lots, which may have been granted a moment before.
-        self.write_lots(&moved).await?;
-        self.insert_draws(&moved).await?;
-        self.write_holds(&moved).await?;
-        self.write_spending(&moved).await?;
-
-        let mut blocks = Vec::new();
-        let mut tails = Vec::with_capacity(moved.len());
-        let mut next = positions.iter();
-        for account in &moved {
-            let mut tail = account.tail.clone();
-            let charges_moved = account
-                .journal()
-                .iter()
-                .filter(|entry| is_charge(entry))
-                .count();
-            let mut charges =
-                account.counts().charges - i64::try_from(charges_moved).unwrap_or(i64::MAX);
-            for (entry, position) in account.journal().iter().zip(&mut next) {
-                charges += i64::from(is_charge(entry));
-                let key = entry.request.as_ref().map(|request| &request.key);
-                if let Some(positions) = tail.push(*position, key) {
-                    blocks.push(Block {
-                        account: account.id(),
-                        number: (entry.number - 1) / BLOCK_ENTRIES_I64,
-                        charges_after: charges,
-                        positions,
-                    });
-                }
-            }
-            tails.push(tail);
+        let Folding { tails, blocks } = Folding::of(&moved, &positions);
+        let statements = [
+            update_accounts(&moved, &tails),
+            insert_entries(&moved, &positions),
+            // Draws and holds refer to lots, which may have been granted a moment before.
+            insert_lots(&moved),
+            update_lots(&moved),
+            insert_draws(&moved),
+            write_holds(&moved),
+            write_hold_lots(&moved),
+            write_spending(&moved),
+        ];
+        let changed = self.execute_all(&statements).await?;
+        if changed.first().copied() != u64::try_from(moved.len()).ok() {
+            let problem = "an account was changed by somebody else although it was locked";
+            return Err(Error::Corrupt(problem.to_owned()));
         }
-        self.update_accounts(&moved, tails.iter().map(Tail::bytes).collect())
-            .await?;
         if !blocks.is_empty() {
             self.fold(&blocks).await?;
         }
         Ok(())
     }
+}
 
-    async fn insert_entries(
-        &mut self,
-        accounts: &[&LockedAccount],
-        positions: &[i64],
-    ) -> Result<()> {
-        let rows: Vec<EntryRow<'_>> = accounts
-            .iter()
-            .flat_map(|account| {
-                let id = account.id();
-                account
-                    .journal()
-                    .iter()
-                    .map(move |entry| EntryRow::new(id, entry))
-            })
-            .collect();
-        let ints =
-            |of: fn(&EntryRow<'_>) -> Option<i64>| Column::Int(rows.iter().map(of).collect());
-        self.execute_rows(
-            "INSERT INTO entries (position, account_id, number, kind, points, balance_after, held_after, at, charge_number, \
+fn insert_entries<'a>(accounts: &[&'a LockedAccount], positions: &[i64]) -> RowStatement<'a> {
+    let rows: Vec<EntryRow<'_>> = accounts
+        .iter()
+        .flat_map(|account| {
+            let id = account.id();
+            account
+                .journal()
+                .iter()
+                .map(move |entry| EntryRow::new(id, entry))
+        })
+        .collect();
+    let ints = |of: fn(&EntryRow<'_>) -> Option<i64>| Column::Int(rows.iter().map(of).collect());
+    RowStatement {
+        sql: "INSERT INTO entries (position, account_id, number, kind, points, balance_after, held_after, at, charge_number, \
              lot_number, origin_account, origin_entry, hold_points, hold_expires_at, api_key_id, tariff_id, units, title, description, \
              request_key, request_hash) \
              SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21 {from each}",
-            &[
-                Column::ints(positions.iter().copied()),
-                ints(|row| Some(row.account.0)),
-                ints(|row| Some(row.entry.number)),
-                Column::Text(rows.iter().map(|row| Some(row.kind)).collect()),
-                ints(|row| Some(row.entry.signed_points())),
-                ints(|row| Some(row.entry.balance_after.get())),
-                ints(|row| Some(row.entry.held_after.get())),
-                ints(|row| Some(row.entry.at.micros())),
-                ints(|row| row.charge_number),
-                ints(|row| row.lot_number),
-                ints(|row| row.origin.map(|(account, _)| account.0)),
-                ints(|row| row.origin.map(|(_, entry)| entry)),
-                ints(|row| row.until.map(|until| until.points.get())),
-                ints(|row| row.until.map(|until| until.expires_at.micros())),
-                Column::Text(rows.iter().map(|row| row.api_key_id).collect()),
-                ints(|row| row.detail.and_then(|detail| detail.tariff).map(|tariff| tariff.id)),
-                ints(|row| row.detail.and_then(|detail| detail.tariff).map(|tariff| tariff.units)),
-                Column::Text(rows.iter().map(|row| Some(row.title)).collect()),
-                Column::Text(rows.iter().map(|row| row.detail?.description.as_deref()).collect()),
-                Column::Blob(rows.iter().map(|row| Some(row.entry.request.as_ref()?.key.as_slice())).collect()),
-                Column::Blob(rows.iter().map(|row| Some(row.entry.request.as_ref()?.input.as_slice())).collect()),
-            ],
-        )
-        .await
-        .map(drop)
+        columns: vec![
+            Column::ints(positions.iter().copied()),
+            ints(|row| Some(row.account.0)),
+            ints(|row| Some(row.entry.number)),
+            Column::Text(rows.iter().map(|row| Some(row.kind)).collect()),
+            ints(|row| Some(row.entry.signed_points())),
+            ints(|row| Some(row.entry.balance_after.get())),
+            ints(|row| Some(row.entry.held_after.get())),
+            ints(|row| Some(row.entry.at.micros())),
+            ints(|row| row.charge_number),
+            ints(|row| row.lot_number),
+            ints(|row| row.origin.map(|(account, _)| account.0)),
+            ints(|row| row.origin.map(|(_, entry)| entry)),
+            ints(|row| row.until.map(|until| until.points.get())),
+            ints(|row| row.until.map(|until| until.expires_at.micros())),
+            Column::Text(rows.iter().map(|row| row.api_key_id).collect()),
+            ints(|row| {
+                row.detail
+                    .and_then(|detail| detail.tariff)
+                    .map(|tariff| tariff.id)
+            }),
+            ints(|row| {
+                row.detail
+                    .and_then(|detail| detail.tariff)
+                    .map(|tariff| tariff.units)
+            }),
+            Column::Text(rows.iter().map(|row| Some(row.title)).collect()),
+            Column::Text(
+                rows.iter()
+                    .map(|row| row.detail?.description.as_deref())
+                    .collect(),
+            ),
+            Column::Blob(
+                rows.iter()
+                    .map(|row| Some(row.entry.request.as_ref()?.key.as_slice()))
+                    .collect(),
+            ),
+            Column::Blob(
+                rows.iter()
+                    .map(|row| Some(row.entry.request.as_ref()?.input.as_slice()))
+                    .collect(),
+            ),
+        ],
     }
+}
 
-    /// The draws of entries that changed several lots; of one, the entry names it.
-    async fn insert_draws(&mut self, accounts: &[&LockedAccount]) -> Result<()> {
-        let rows: Vec<(i64, i64, Draw)> = accounts
-            .iter()
-            .flat_map(|account| {
-                let id = account.id().0;
-                let several = account
-                    .journal()
+/// The draws of entries that changed several lots; of one, the entry names it.
+fn insert_draws<'a>(accounts: &[&'a LockedAccount]) -> RowStatement<'a> {
+    let rows: Vec<(i64, i64, Draw)> = accounts
+        .iter()
+        .flat_map(|account| {
+            let id = account.id().0;
+            let several = account
+                .journal()
+                .iter()
+                .filter(|entry| entry.draws().len() > 1);
+            several.flat_map(move |entry| {
+                entry
+                    .draws()
                     .iter()
-                    .filter(|entry| entry.draws().len() > 1);
-                several.flat_map(move |entry| {
-                    entry
-                        .draws()
-                        .iter()
-                        .map(move |draw| (id, entry.number, *draw))
-                })
+                    .map(move |draw| (id, entry.number, *draw))
             })
-            .collect();
-        self.execute_rows(
-            "INSERT INTO draws (account_id, entry_number, lot_number, points) SELECT $1, $2, $3, $4 {from each}",
-            &[
-                Column::ints(rows.iter().map(|row| row.0)),
-                Column::ints(rows.iter().map(|row| row.1)),
-                Column::ints(rows.iter().map(|row| row.2.lot)),
-                Column::ints(rows.iter().map(|row| row.2.points.get())),
-            ],
-        )
-        .await
-        .map(drop)
+        })
+        .collect();
+    RowStatement {
+        sql: "INSERT INTO draws (account_id, entry_number, lot_number, points) SELECT $1, $2, $3, $4 {from each}",
+        columns: vec![
+            Column::ints(rows.iter().map(|row| row.0)),
+            Column::ints(rows.iter().map(|row| row.1)),
+            Column::ints(rows.iter().map(|row| row.2.lot)),
+            Column::ints(rows.iter().map(|row| row.2.points.get())),
+        ],
     }
+}
 
-    async fn write_lots(&mut self, accounts: &[&LockedAccount]) -> Result<()> {
-        let granted: Vec<(AccountId, &Lot)> = accounts
-            .iter()
-            .flat_map(|account| {
-                let id = account.id();
-                account
-                    .journal()
-                    .iter()
-                    .filter_map(move |entry| Some((id, granted_lot(entry)?)))
-            })
-            .collect();
-        let ints = |of: fn(&Lot) -> Option<i64>| {
-            Column::Int(granted.iter().map(|(_, lot)| of(lot)).collect())
-        };
-        self.execute_rows(
-            "INSERT INTO lots (account_id, number, source, order_id, gift_key, origin_account, origin_lot, origin_charge, points, \
+fn insert_lots<'a>(accounts: &[&'a LockedAccount]) -> RowStatement<'a> {
+    let granted: Vec<(AccountId, &Lot)> = accounts
+        .iter()
+        .flat_map(|account| {
+            let id = account.id();
+            account
+                .journal()
+                .iter()
+                .filter_map(move |entry| Some((id, granted_lot(entry)?)))
+        })
+        .collect();
+    let ints =
+        |of: fn(&Lot) -> Option<i64>| Column::Int(granted.iter().map(|(_, lot)| of(lot)).collect());
+    RowStatement {
+        sql: "INSERT INTO lots (account_id, number, source, order_id, gift_key, origin_account, origin_lot, origin_charge, points, \
              remaining, held, expires_at, granted_at) \
              SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11, $12 {from each}",
-            &[
-                Column::ints(granted.iter().map(|(account, _)| account.0)),
-                ints(|lot| Some(lot.number)),
-                Column::Text(granted.iter().map(|(_, lot)| Some(source_name(&lot.source))).collect()),
-                Column::Text(granted.iter().map(|(_, lot)| order_id(&lot.source)).collect()),
-                Column::Text(granted.iter().map(|(_, lot)| gift_key(&lot.source)).collect()),
-                ints(|lot| origin(&lot.source).0),
-                ints(|lot| origin(&lot.source).1),
-                ints(|lot| origin(&lot.source).2),
-                ints(|lot| Some(lot.points.get())),
-                ints(|lot| Some(lot.remaining.get())),
-                ints(|lot| lot.expires_at.map(Time::micros)),
-                ints(|lot| Some(lot.granted_at.micros())),
-            ],
-        )
-        .await?;
-
-        let changed: Vec<(AccountId, &Lot)> = accounts
-            .iter()
-            .flat_map(|account| account.changed_lots().map(|lot| (account.id(), lot)))
-            .collect();
-        self.execute_rows(
-            "UPDATE lots SET remaining = $1, held = $2, expires_at = $3 {from each} WHERE lots.account_id = $4 AND lots.number = $5",
-            &[
-                Column::ints(changed.iter().map(|(_, lot)| lot.remaining.get())),
-                Column::ints(changed.iter().map(|(_, lot)| lot.held.get())),
-                Column::Int(changed.iter().map(|(_, lot)| lot.expires_at.map(Time::micros)).collect()),
-                Column::ints(changed.iter().map(|(account, _)| account.0)),
-                Column::ints(changed.iter().map(|(_, lot)| lot.number)),
-            ],
-        )
-        .await
-        .map(drop)
+        columns: vec![
+            Column::ints(granted.iter().map(|(account, _)| account.0)),
+            ints(|lot| Some(lot.number)),
+            Column::Text(
+                granted
+                    .iter()
+                    .map(|(_, lot)| Some(source_name(&lot.source)))
+                    .collect(),
+            ),
+            Column::Text(
+                granted
+                    .iter()
+                    .map(|(_, lot)| order_id(&lot.source))
+                    .collect(),
+            ),
+            Column::Text(
+                granted
+                    .iter()
+                    .map(|(_, lot)| gift_key(&lot.source))
+                    .collect(),
+            ),
+            ints(|lot| origin(&lot.source).0),
+            ints(|lot| origin(&lot.source).1),
+            ints(|lot| origin(&lot.source).2),
+            ints(|lot| Some(lot.points.get())),
+            ints(|lot| Some(lot.remaining.get())),
+            ints(|lot| lot.expires_at.map(Time::micros)),
+            ints(|lot| Some(lot.granted_at.micros())),
+        ],
     }
+}
 
-    async fn update_accounts(
-        &mut self,
-        accounts: &[&LockedAccount],
-        tails: Vec<&[u8]>,
-    ) -> Result<()> {
-        let states: Vec<_> = accounts.iter().map(|account| account.state()).collect();
-        let ints = |of: fn(&jifen_domain::ledger::State) -> Option<i64>| {
-            Column::Int(states.iter().map(of).collect())
-        };
-        let changed = self
-            .execute_rows(
-                "UPDATE accounts SET balance = $1, held = $2, entry_count = $3, charge_count = $4, lot_count = $5, front_lot = $6, \
+fn update_lots<'a>(accounts: &[&'a LockedAccount]) -> RowStatement<'a> {
+    let changed: Vec<(AccountId, &Lot)> = accounts
+        .iter()
+        .flat_map(|account| account.changed_lots().map(|lot| (account.id(), lot)))
+        .collect();
+    RowStatement {
+        sql: "UPDATE lots SET remaining = $1, held = $2, expires_at = $3 {from each} WHERE lots.account_id = $4 AND lots.number = $5",
+        columns: vec![
+            Column::ints(changed.iter().map(|(_, lot)| lot.remaining.get())),
+            Column::ints(changed.iter().map(|(_, lot)| lot.held.get())),
+            Column::Int(
+                changed
+                    .iter()
+                    .map(|(_, lot)| lot.expires_at.map(Time::micros))
+                    .collect(),
+            ),
+            Column::ints(changed.iter().map(|(account, _)| account.0)),
+            Column::ints(changed.iter().map(|(_, lot)| lot.number)),
+        ],
+    }
+}
+
+fn update_accounts<'a>(accounts: &[&LockedAccount], tails: &'a [Tail]) -> RowStatement<'a> {
+    let states: Vec<_> = accounts.iter().map(|account| account.state()).collect();
+    let ints = |of: fn(&jifen_domain::ledger::State) -> Option<i64>| {
+        Column::Int(states.iter().map(of).collect())
+    };
+    RowStatement {
+        sql: "UPDATE accounts SET balance = $1, held = $2, entry_count = $3, charge_count = $4, lot_count = $5, front_lot = $6, \
                  front_remaining = $7, front_held = $8, front_expires_at = $9, tail = $10 {from each} \
                  WHERE accounts.id = $11 AND accounts.entry_count = $12",
-                &[
-                    ints(|state| Some(state.balance.get())),
-                    ints(|state| Some(state.held.get())),
-                    ints(|state| Some(state.counts.entries)),
-                    ints(|state| Some(state.counts.charges)),
-                    ints(|state| Some(state.counts.lots)),
-                    ints(|state| Some(state.front?.lot)),
-                    ints(|state| Some(state.front?.remaining.get())),
-                    ints(|state| Some(state.front?.held.get())),
-                    ints(|state| state.front?.expires_at.map(Time::micros)),
-                    Column::Blob(tails.into_iter().map(Some).collect()),
-                    Column::ints(accounts.iter().map(|account| account.id().0)),
-                    Column::ints(accounts.iter().map(|account| account.as_locked.counts().entries)),
-                ],
-            )
-            .await?;
-        if usize::try_from(changed) == Ok(accounts.len()) {
-            Ok(())
-        } else {
-            let problem = "an account was changed by somebody else although it was locked";
-            Err(Error::Corrupt(problem.to_owned()))
-        }
+        columns: vec![
+            ints(|state| Some(state.balance.get())),
+            ints(|state| Some(state.held.get())),
+            ints(|state| Some(state.counts.entries)),
+            ints(|state| Some(state.counts.charges)),
+            ints(|state| Some(state.counts.lots)),
+            ints(|state| Some(state.front?.lot)),
+            ints(|state| Some(state.front?.remaining.get())),
+            ints(|state| Some(state.front?.held.get())),
+            ints(|state| state.front?.expires_at.map(Time::micros)),
+            Column::Blob(tails.iter().map(|tail| Some(tail.bytes())).collect()),
+            Column::ints(accounts.iter().map(|account| account.id().0)),
+            Column::ints(
+                accounts
+                    .iter()
+                    .map(|account| account.as_locked.counts().entries),
+            ),
+        ],
     }
+}
 
-    async fn write_holds(&mut self, accounts: &[&LockedAccount]) -> Result<()> {
-        let changed: Vec<_> = accounts
-            .iter()
-            .flat_map(|account| account.changed_holds().map(|hold| (account.id().0, hold)))
-            .collect();
-        self.execute_rows(
-            "INSERT INTO holds (account_id, entry_number, points, state, expires_at, api_key_id, tariff_id, title, description, \
+fn write_holds<'a>(accounts: &[&'a LockedAccount]) -> RowStatement<'a> {
+    let changed: Vec<_> = accounts
+        .iter()
+        .flat_map(|account| account.changed_holds().map(|hold| (account.id().0, hold)))
+        .collect();
+    RowStatement {
+        sql: "INSERT INTO holds (account_id, entry_number, points, state, expires_at, api_key_id, tariff_id, title, description, \
              end_entry, shortfall, created_at, origin_account, origin_entry) \
              SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14 {from each} WHERE true \
              ON CONFLICT (account_id, entry_number) DO UPDATE SET points = excluded.points, state = excluded.state, \
              expires_at = excluded.expires_at, end_entry = excluded.end_entry, shortfall = excluded.shortfall",
-            &[
-                Column::ints(changed.iter().map(|(account, _)| *account)),
-                Column::ints(changed.iter().map(|(_, hold)| hold.entry)),
-                Column::ints(changed.iter().map(|(_, hold)| hold.points.get())),
-                Column::Text(changed.iter().map(|(_, hold)| Some(hold_state_name(hold.state))).collect()),
-                Column::ints(changed.iter().map(|(_, hold)| hold.expires_at.micros())),
-                Column::Text(changed.iter().map(|(_, hold)| Some(hold.detail.api_key_id.as_str())).collect()),
-                Column::Int(changed.iter().map(|(_, hold)| Some(hold.detail.tariff?.id)).collect()),
-                Column::Text(changed.iter().map(|(_, hold)| Some(hold.detail.title.as_str())).collect()),
-                Column::Text(changed.iter().map(|(_, hold)| hold.detail.description.as_deref()).collect()),
-                Column::Int(changed.iter().map(|(_, hold)| hold.end_entry).collect()),
-                Column::Int(changed.iter().map(|(_, hold)| Some(hold.shortfall?.get())).collect()),
-                Column::ints(changed.iter().map(|(_, hold)| hold.created_at.micros())),
-                Column::Int(changed.iter().map(|(_, hold)| Some(hold.origin?.0.0)).collect()),
-                Column::Int(changed.iter().map(|(_, hold)| Some(hold.origin?.1)).collect()),
-            ],
-        )
-        .await?;
-        let lots: Vec<(i64, i64, Draw)> = changed
-            .iter()
-            .flat_map(|(account, hold)| hold.lots.iter().map(|draw| (*account, hold.entry, *draw)))
-            .collect();
-        self.execute_rows(
-            "INSERT INTO hold_lots (account_id, entry_number, lot_number, points) SELECT $1, $2, $3, $4 {from each} WHERE true \
-             ON CONFLICT (account_id, entry_number, lot_number) DO UPDATE SET points = excluded.points",
-            &[
-                Column::ints(lots.iter().map(|row| row.0)),
-                Column::ints(lots.iter().map(|row| row.1)),
-                Column::ints(lots.iter().map(|row| row.2.lot)),
-                Column::ints(lots.iter().map(|row| row.2.points.get())),
-            ],
-        )
-        .await
-        .map(drop)
+        columns: vec![
+            Column::ints(changed.iter().map(|(account, _)| *account)),
+            Column::ints(changed.iter().map(|(_, hold)| hold.entry)),
+            Column::ints(changed.iter().map(|(_, hold)| hold.points.get())),
+            Column::Text(
+                changed
+                    .iter()
+                    .map(|(_, hold)| Some(hold_state_name(hold.state)))
+                    .collect(),
+            ),
+            Column::ints(changed.iter().map(|(_, hold)| hold.expires_at.micros())),
+            Column::Text(
+                changed
+                    .iter()
+                    .map(|(_, hold)| Some(hold.detail.api_key_id.as_str()))
+                    .collect(),
+            ),
+            Column::Int(
+                changed
+                    .iter()
+                    .map(|(_, hold)| Some(hold.detail.tariff?.id))
+                    .collect(),
+            ),
+            Column::Text(
+                changed
+                    .iter()
+                    .map(|(_, hold)| Some(hold.detail.title.as_str()))
+                    .collect(),
+            ),
+            Column::Text(
+                changed
+                    .iter()
+                    .map(|(_, hold)| hold.detail.description.as_deref())
+                    .collect(),
+            ),
+            Column::Int(changed.iter().map(|(_, hold)| hold.end_entry).collect()),
+            Column::Int(
+                changed
+                    .iter()
+                    .map(|(_, hold)| Some(hold.shortfall?.get()))
+                    .collect(),
+            ),
+            Column::ints(changed.iter().map(|(_, hold)| hold.created_at.micros())),
+            Column::Int(
+                changed
+                    .iter()
+                    .map(|(_, hold)| Some(hold.origin?.0.0))
+                    .collect(),
+            ),
+            Column::Int(
+                changed
+                    .iter()
+                    .map(|(_, hold)| Some(hold.origin?.1))
+                    .collect(),
+            ),
+        ],
     }
+}
 
-    async fn write_spending(&mut self, accounts: &[&LockedAccount]) -> Result<()> {
-        let changed: Vec<(&str, &Spending)> = accounts
-            .iter()
-            .flat_map(|account| account.changed_spending())
-            .collect();
-        let ints =
-            |of: fn(&Spending) -> i64| Column::ints(changed.iter().map(|(_, spent)| of(spent)));
-        self.execute_rows(
-            "UPDATE key_spending SET day = $1, day_points = $2, month = $3, month_points = $4, total_points = $5 {from each} \
+fn write_hold_lots<'a>(accounts: &[&'a LockedAccount]) -> RowStatement<'a> {
+    let lots: Vec<(i64, i64, Draw)> = accounts
+        .iter()
+        .flat_map(|account| {
+            let id = account.id().0;
+            let changed = account.changed_holds();
+            changed.flat_map(move |hold| hold.lots.iter().map(move |draw| (id, hold.entry, *draw)))
+        })
+        .collect();
+    RowStatement {
+        sql: "INSERT INTO hold_lots (account_id, entry_number, lot_number, points) SELECT $1, $2, $3, $4 {from each} WHERE true \
+             ON CONFLICT (account_id, entry_number, lot_number) DO UPDATE SET points = excluded.points",
+        columns: vec![
+            Column::ints(lots.iter().map(|row| row.0)),
+            Column::ints(lots.iter().map(|row| row.1)),
+            Column::ints(lots.iter().map(|row| row.2.lot)),
+            Column::ints(lots.iter().map(|row| row.2.points.get())),
+        ],
+    }
+}
+
+fn write_spending<'a>(accounts: &[&'a LockedAccount]) -> RowStatement<'a> {
+    let changed: Vec<(&str, &Spending)> = accounts
+        .iter()
+        .flat_map(|account| account.changed_spending())
+        .collect();
+    let ints = |of: fn(&Spending) -> i64| Column::ints(changed.iter().map(|(_, spent)| of(spent)));
+    RowStatement {
+        sql: "UPDATE key_spending SET day = $1, day_points = $2, month = $3, month_points = $4, total_points = $5 {from each} \
              WHERE key_spending.api_key_id = $6",
-            &[
-                ints(|spent| spent.day),
-                ints(|spent| spent.day_points.get()),
-                ints(|spent| spent.month),
-                ints(|spent| spent.month_points.get()),
-                ints(|spent| spent.total_points.get()),
-                Column::texts(changed.iter().map(|(id, _)| *id)),
-            ],
-        )
-        .await
-        .map(drop)
+        columns: vec![
+            ints(|spent| spent.day),
+            ints(|spent| spent.day_points.get()),
+            ints(|spent| spent.month),
+            ints(|spent| spent.month_points.get()),
+            ints(|spent| spent.total_points.get()),
+            Column::texts(changed.iter().map(|(id, _)| *id)),
+        ],
     }
 }
 
@@ -392,10 +436,6 @@ impl<'a> EntryRow<'a> {
         self.api_key_id = Some(&detail.api_key_id);
         self.title = &detail.title;
     }
-}
-
-fn is_charge(entry: &Entry) -> bool {
-    matches!(entry.movement, Movement::Charge { .. })
 }
 
 fn granted_lot(entry: &Entry) -> Option<&Lot> {

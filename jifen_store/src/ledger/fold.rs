@@ -4,22 +4,64 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jifen_domain::key::china_day;
+use jifen_domain::ledger::{Entry, Movement};
 use jifen_domain::{AccountId, Time};
 
-use super::tail::block_bytes;
-use crate::engine::Column;
+use super::account::LockedAccount;
+use super::tail::{BLOCK_ENTRIES_I64, Tail, block_bytes};
+use crate::engine::{Column, RowStatement};
 use crate::{Error, Result, Tx};
 
 /// A block that has become whole.
 pub(super) struct Block {
-    pub(super) account: AccountId,
-    pub(super) number: i64,
+    account: AccountId,
+    number: i64,
     /// The account's charges up to its end.
-    pub(super) charges_after: i64,
-    pub(super) positions: Vec<i64>,
+    charges_after: i64,
+    positions: Vec<i64>,
 }
 
-/// An entry of such a block.
+/// What becomes of the tails of accounts in which something was moved.
+pub(super) struct Folding {
+    pub(super) tails: Vec<Tail>,
+    /// Those that have become whole.
+    pub(super) blocks: Vec<Block>,
+}
+
+impl Folding {
+    /// `positions` are those of the entries, account by account.
+    pub(super) fn of(moved: &[&LockedAccount], positions: &[i64]) -> Self {
+        let mut blocks = Vec::new();
+        let mut tails = Vec::with_capacity(moved.len());
+        let mut next = positions.iter();
+        for account in moved {
+            let mut tail = account.tail.clone();
+            let charges_moved = account
+                .journal()
+                .iter()
+                .filter(|entry| is_charge(entry))
+                .count();
+            let mut charges =
+                account.counts().charges - i64::try_from(charges_moved).unwrap_or(i64::MAX);
+            for (entry, position) in account.journal().iter().zip(&mut next) {
+                charges += i64::from(is_charge(entry));
+                let key = entry.request.as_ref().map(|request| &request.key);
+                if let Some(positions) = tail.push(*position, key) {
+                    blocks.push(Block {
+                        account: account.id(),
+                        number: (entry.number - 1) / BLOCK_ENTRIES_I64,
+                        charges_after: charges,
+                        positions,
+                    });
+                }
+            }
+            tails.push(tail);
+        }
+        Self { tails, blocks }
+    }
+}
+
+/// An entry of a whole block.
 struct Folded {
     account: i64,
     position: i64,
@@ -71,86 +113,94 @@ impl Tx {
             let problem = "entries of a block are not where its account says";
             return Err(Error::Corrupt(problem.to_owned()));
         }
-        self.insert_blocks(blocks, &folded).await?;
-        self.insert_request_keys(&folded).await?;
-        self.add_usage(&folded).await
-    }
-
-    async fn insert_blocks(&mut self, blocks: &[Block], folded: &[Folded]) -> Result<()> {
-        let charges: BTreeSet<i64> = folded
-            .iter()
-            .filter(|entry| entry.charge_number.is_some())
-            .map(|entry| entry.position)
-            .collect();
-        let charges_before = |block: &Block| {
-            let inside = block
-                .positions
-                .iter()
-                .filter(|position| charges.contains(position));
-            block.charges_after - i64::try_from(inside.count()).unwrap_or(i64::MAX)
-        };
         let positions: Vec<Vec<u8>> = blocks
             .iter()
             .map(|block| block_bytes(&block.positions))
             .collect();
-        self.execute_rows(
-            "INSERT INTO entry_blocks (account_id, block, charges_before, positions) SELECT $1, $2, $3, $4 {from each}",
-            &[
-                Column::ints(blocks.iter().map(|block| block.account.0)),
-                Column::ints(blocks.iter().map(|block| block.number)),
-                Column::ints(blocks.iter().map(charges_before)),
-                Column::Blob(positions.iter().map(|bytes| Some(bytes.as_slice())).collect()),
-            ],
-        )
-        .await
-        .map(drop)
+        let statements = [
+            insert_blocks(blocks, &positions, &folded),
+            insert_request_keys(&folded),
+            add_usage(&folded),
+        ];
+        self.execute_all(&statements).await.map(drop)
     }
+}
 
-    async fn insert_request_keys(&mut self, folded: &[Folded]) -> Result<()> {
-        let mut keys: Vec<(i64, &[u8], i64)> = folded
+fn insert_blocks<'a>(
+    blocks: &[Block],
+    positions: &'a [Vec<u8>],
+    folded: &[Folded],
+) -> RowStatement<'a> {
+    let charges: BTreeSet<i64> = folded
+        .iter()
+        .filter(|entry| entry.charge_number.is_some())
+        .map(|entry| entry.position)
+        .collect();
+    let charges_before = |block: &Block| {
+        let inside = block
+            .positions
             .iter()
-            .filter_map(|entry| {
-                Some((entry.account, entry.request_key.as_deref()?, entry.position))
-            })
-            .collect();
-        // In the order of the table, whose pages are then changed once each.
-        keys.sort_unstable();
-        self.execute_rows(
-            "INSERT INTO request_keys (account_id, request_key, position) SELECT $1, $2, $3 {from each}",
-            &[
-                Column::ints(keys.iter().map(|key| key.0)),
-                Column::Blob(keys.iter().map(|key| Some(key.1)).collect()),
-                Column::ints(keys.iter().map(|key| key.2)),
-            ],
-        )
-        .await
-        .map(drop)
+            .filter(|position| charges.contains(position));
+        block.charges_after - i64::try_from(inside.count()).unwrap_or(i64::MAX)
+    };
+    RowStatement {
+        sql: "INSERT INTO entry_blocks (account_id, block, charges_before, positions) SELECT $1, $2, $3, $4 {from each}",
+        columns: vec![
+            Column::ints(blocks.iter().map(|block| block.account.0)),
+            Column::ints(blocks.iter().map(|block| block.number)),
+            Column::ints(blocks.iter().map(charges_before)),
+            Column::Blob(
+                positions
+                    .iter()
+                    .map(|bytes| Some(bytes.as_slice()))
+                    .collect(),
+            ),
+        ],
     }
+}
 
-    async fn add_usage(&mut self, folded: &[Folded]) -> Result<()> {
-        let mut usage: BTreeMap<(i64, i64, &str, &str), (i64, i64)> = BTreeMap::new();
-        for entry in folded.iter().filter(|entry| entry.spent) {
-            let key = entry.api_key_id.as_deref().unwrap_or_default();
-            let sum = usage
-                .entry((entry.account, entry.day, key, &entry.title))
-                .or_default();
-            sum.0 += i64::from(entry.charge_number.is_some());
-            sum.1 = sum.1.saturating_sub(entry.points);
-        }
-        self.execute_rows(
-            "INSERT INTO usage_days (account_id, day, api_key_id, title, charges, points) SELECT $1, $2, $3, $4, $5, $6 {from each} \
+fn insert_request_keys(folded: &[Folded]) -> RowStatement<'_> {
+    let mut keys: Vec<(i64, &[u8], i64)> = folded
+        .iter()
+        .filter_map(|entry| Some((entry.account, entry.request_key.as_deref()?, entry.position)))
+        .collect();
+    // In the order of the table, whose pages are then changed once each.
+    keys.sort_unstable();
+    RowStatement {
+        sql: "INSERT INTO request_keys (account_id, request_key, position) SELECT $1, $2, $3 {from each}",
+        columns: vec![
+            Column::ints(keys.iter().map(|key| key.0)),
+            Column::Blob(keys.iter().map(|key| Some(key.1)).collect()),
+            Column::ints(keys.iter().map(|key| key.2)),
+        ],
+    }
+}
+
+fn add_usage(folded: &[Folded]) -> RowStatement<'_> {
+    let mut usage: BTreeMap<(i64, i64, &str, &str), (i64, i64)> = BTreeMap::new();
+    for entry in folded.iter().filter(|entry| entry.spent) {
+        let key = entry.api_key_id.as_deref().unwrap_or_default();
+        let sum = usage
+            .entry((entry.account, entry.day, key, &entry.title))
+            .or_default();
+        sum.0 += i64::from(entry.charge_number.is_some());
+        sum.1 = sum.1.saturating_sub(entry.points);
+    }
+    RowStatement {
+        sql: "INSERT INTO usage_days (account_id, day, api_key_id, title, charges, points) SELECT $1, $2, $3, $4, $5, $6 {from each} \
              WHERE true ON CONFLICT (account_id, day, api_key_id, title) DO UPDATE SET charges = usage_days.charges + excluded.charges, \
              points = usage_days.points + excluded.points",
-            &[
-                Column::ints(usage.keys().map(|key| key.0)),
-                Column::ints(usage.keys().map(|key| key.1)),
-                Column::Text(usage.keys().map(|key| Some(key.2)).collect()),
-                Column::Text(usage.keys().map(|key| Some(key.3)).collect()),
-                Column::ints(usage.values().map(|sum| sum.0)),
-                Column::ints(usage.values().map(|sum| sum.1)),
-            ],
-        )
-        .await
-        .map(drop)
+        columns: vec![
+            Column::ints(usage.keys().map(|key| key.0)),
+            Column::ints(usage.keys().map(|key| key.1)),
+            Column::Text(usage.keys().map(|key| Some(key.2)).collect()),
+            Column::Text(usage.keys().map(|key| Some(key.3)).collect()),
+            Column::ints(usage.values().map(|sum| sum.0)),
+            Column::ints(usage.values().map(|sum| sum.1)),
+        ],
     }
+}
+
+fn is_charge(entry: &Entry) -> bool {
+    matches!(entry.movement, Movement::Charge { .. })
 }

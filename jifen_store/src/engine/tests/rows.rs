@@ -107,6 +107,71 @@ async fn values_missing_in_every_row_keep_their_kind() {
     .await;
 }
 
+const RENAME: &str = "UPDATE notes SET body = $1 {from each} WHERE notes.id = $2";
+
+fn rename<'a>(body: &'a str, ids: &[i64]) -> RowStatement<'a> {
+    RowStatement {
+        sql: RENAME,
+        columns: vec![
+            Column::texts(ids.iter().map(|_| body)),
+            Column::ints(ids.iter().copied()),
+        ],
+    }
+}
+
+#[tokio::test]
+async fn statements_in_one_round_trip_see_what_those_before_them_did() {
+    on_each_engine(async |store| {
+        let mut tx = store.begin().await.unwrap();
+        let insert = |id: i64| RowStatement {
+            sql: INSERT_ALL,
+            columns: vec![
+                Column::ints([id]),
+                Column::texts(["new"]),
+                Column::ints([None::<i64>]),
+                Column::blobs([None::<&[u8]>]),
+            ],
+        };
+        let statements = [
+            insert(1),
+            rename("nobody", &[]),
+            rename("one", &[1, 2]),
+            insert(2),
+            rename("both", &[1, 2]),
+        ];
+        assert_eq!(tx.execute_all(&statements).await, Ok(vec![1, 0, 1, 1, 2]));
+        assert_eq!(tx.execute_all(&[]).await, Ok(vec![]));
+        tx.commit().await.unwrap();
+        assert_eq!(bodies(&store).await, ["both", "both"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_statements_in_one_round_trip_the_one_that_fails_is_named() {
+    on_each_engine(async |store| {
+        first_notes(&store, 2).await;
+        let mut tx = store.begin().await.unwrap();
+        let again = RowStatement {
+            sql: INSERT_ALL,
+            columns: vec![
+                Column::ints([2]),
+                Column::texts(["again"]),
+                Column::ints([None::<i64>]),
+                Column::blobs([None::<&[u8]>]),
+            ],
+        };
+        let statements = [rename("one", &[1]), again, rename("two", &[2])];
+        let error = tx.execute_all(&statements).await.unwrap_err().to_string();
+        assert!(error.contains("notes"), "{error}");
+        assert!(!error.contains("aborted"), "{error}");
+        assert_eq!(tx.execute_all(&statements).await, Err(Error::Aborted));
+        drop(tx);
+        assert_eq!(bodies(&store).await, ["1", "2"]);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn each_row_updates_its_own() {
     on_each_engine(async |store| {
