@@ -1,7 +1,7 @@
 //! Writing what was moved: the entries at the end of the one list, the rows of their accounts, and what else changed.
 
 use jifen_domain::key::Spending;
-use jifen_domain::ledger::{ChargeDetail, Draw, Entry, HeldUntil, Lot, LotSource, Movement};
+use jifen_domain::ledger::{ChargeDetail, Draw, Entry, HeldUntil, Lot, LotSource, Movement, State};
 use jifen_domain::{AccountId, Time};
 
 use super::account::{LockedAccount, hold_state_name};
@@ -67,7 +67,7 @@ fn insert_entries<'a>(accounts: &[&'a LockedAccount], positions: &[i64]) -> RowS
                 .map(move |entry| EntryRow::new(id, entry))
         })
         .collect();
-    let ints = |of: fn(&EntryRow<'_>) -> Option<i64>| Column::Int(rows.iter().map(of).collect());
+    let ints = |of: fn(&EntryRow<'_>) -> Option<i64>| Column::ints(rows.iter().map(of));
     RowStatement {
         sql: "INSERT INTO entries (position, account_id, number, kind, points, balance_after, held_after, at, charge_number, \
              lot_number, origin_account, origin_entry, hold_points, hold_expires_at, api_key_id, tariff_id, units, title, description, \
@@ -77,7 +77,7 @@ fn insert_entries<'a>(accounts: &[&'a LockedAccount], positions: &[i64]) -> RowS
             Column::ints(positions.iter().copied()),
             ints(|row| Some(row.account.0)),
             ints(|row| Some(row.entry.number)),
-            Column::Text(rows.iter().map(|row| Some(row.kind)).collect()),
+            Column::texts(rows.iter().map(|row| Some(row.kind))),
             ints(|row| Some(row.entry.signed_points())),
             ints(|row| Some(row.entry.balance_after.get())),
             ints(|row| Some(row.entry.held_after.get())),
@@ -88,7 +88,7 @@ fn insert_entries<'a>(accounts: &[&'a LockedAccount], positions: &[i64]) -> RowS
             ints(|row| row.origin.map(|(_, entry)| entry)),
             ints(|row| row.until.map(|until| until.points.get())),
             ints(|row| row.until.map(|until| until.expires_at.micros())),
-            Column::Text(rows.iter().map(|row| row.api_key_id).collect()),
+            Column::texts(rows.iter().map(|row| row.api_key_id)),
             ints(|row| {
                 row.detail
                     .and_then(|detail| detail.tariff)
@@ -99,21 +99,15 @@ fn insert_entries<'a>(accounts: &[&'a LockedAccount], positions: &[i64]) -> RowS
                     .and_then(|detail| detail.tariff)
                     .map(|tariff| tariff.units)
             }),
-            Column::Text(rows.iter().map(|row| Some(row.title)).collect()),
-            Column::Text(
+            Column::texts(rows.iter().map(|row| Some(row.title))),
+            Column::texts(rows.iter().map(|row| row.detail?.description.as_deref())),
+            Column::blobs(
                 rows.iter()
-                    .map(|row| row.detail?.description.as_deref())
-                    .collect(),
+                    .map(|row| Some(row.entry.request.as_ref()?.key.as_slice())),
             ),
-            Column::Blob(
+            Column::blobs(
                 rows.iter()
-                    .map(|row| Some(row.entry.request.as_ref()?.key.as_slice()))
-                    .collect(),
-            ),
-            Column::Blob(
-                rows.iter()
-                    .map(|row| Some(row.entry.request.as_ref()?.input.as_slice()))
-                    .collect(),
+                    .map(|row| Some(row.entry.request.as_ref()?.input.as_slice())),
             ),
         ],
     }
@@ -139,13 +133,18 @@ fn insert_draws<'a>(accounts: &[&'a LockedAccount]) -> RowStatement<'a> {
         .collect();
     RowStatement {
         sql: "INSERT INTO draws (account_id, entry_number, lot_number, points) SELECT $1, $2, $3, $4 {from each}",
-        columns: vec![
-            Column::ints(rows.iter().map(|row| row.0)),
-            Column::ints(rows.iter().map(|row| row.1)),
-            Column::ints(rows.iter().map(|row| row.2.lot)),
-            Column::ints(rows.iter().map(|row| row.2.points.get())),
-        ],
+        columns: draw_columns(&rows),
     }
+}
+
+/// Account, entry, lot and points.
+fn draw_columns(draws: &[(i64, i64, Draw)]) -> Vec<Column<'static>> {
+    vec![
+        Column::ints(draws.iter().map(|(account, _, _)| *account)),
+        Column::ints(draws.iter().map(|(_, entry, _)| *entry)),
+        Column::ints(draws.iter().map(|(_, _, draw)| draw.lot)),
+        Column::ints(draws.iter().map(|(_, _, draw)| draw.points.get())),
+    ]
 }
 
 fn insert_lots<'a>(accounts: &[&'a LockedAccount]) -> RowStatement<'a> {
@@ -159,8 +158,7 @@ fn insert_lots<'a>(accounts: &[&'a LockedAccount]) -> RowStatement<'a> {
                 .filter_map(move |entry| Some((id, granted_lot(entry)?)))
         })
         .collect();
-    let ints =
-        |of: fn(&Lot) -> Option<i64>| Column::Int(granted.iter().map(|(_, lot)| of(lot)).collect());
+    let ints = |of: fn(&Lot) -> Option<i64>| Column::ints(granted.iter().map(|(_, lot)| of(lot)));
     RowStatement {
         sql: "INSERT INTO lots (account_id, number, source, order_id, gift_key, origin_account, origin_lot, origin_charge, points, \
              remaining, held, expires_at, granted_at) \
@@ -168,24 +166,13 @@ fn insert_lots<'a>(accounts: &[&'a LockedAccount]) -> RowStatement<'a> {
         columns: vec![
             Column::ints(granted.iter().map(|(account, _)| account.0)),
             ints(|lot| Some(lot.number)),
-            Column::Text(
+            Column::texts(
                 granted
                     .iter()
-                    .map(|(_, lot)| Some(source_name(&lot.source)))
-                    .collect(),
+                    .map(|(_, lot)| Some(source_name(&lot.source))),
             ),
-            Column::Text(
-                granted
-                    .iter()
-                    .map(|(_, lot)| order_id(&lot.source))
-                    .collect(),
-            ),
-            Column::Text(
-                granted
-                    .iter()
-                    .map(|(_, lot)| gift_key(&lot.source))
-                    .collect(),
-            ),
+            Column::texts(granted.iter().map(|(_, lot)| order_id(&lot.source))),
+            Column::texts(granted.iter().map(|(_, lot)| gift_key(&lot.source))),
             ints(|lot| origin(&lot.source).0),
             ints(|lot| origin(&lot.source).1),
             ints(|lot| origin(&lot.source).2),
@@ -207,11 +194,10 @@ fn update_lots<'a>(accounts: &[&'a LockedAccount]) -> RowStatement<'a> {
         columns: vec![
             Column::ints(changed.iter().map(|(_, lot)| lot.remaining.get())),
             Column::ints(changed.iter().map(|(_, lot)| lot.held.get())),
-            Column::Int(
+            Column::ints(
                 changed
                     .iter()
-                    .map(|(_, lot)| lot.expires_at.map(Time::micros))
-                    .collect(),
+                    .map(|(_, lot)| lot.expires_at.map(Time::micros)),
             ),
             Column::ints(changed.iter().map(|(account, _)| account.0)),
             Column::ints(changed.iter().map(|(_, lot)| lot.number)),
@@ -221,9 +207,7 @@ fn update_lots<'a>(accounts: &[&'a LockedAccount]) -> RowStatement<'a> {
 
 fn update_accounts<'a>(accounts: &[&LockedAccount], tails: &'a [Tail]) -> RowStatement<'a> {
     let states: Vec<_> = accounts.iter().map(|account| account.state()).collect();
-    let ints = |of: fn(&jifen_domain::ledger::State) -> Option<i64>| {
-        Column::Int(states.iter().map(of).collect())
-    };
+    let ints = |of: fn(&State) -> Option<i64>| Column::ints(states.iter().map(of));
     RowStatement {
         sql: "UPDATE accounts SET balance = $1, held = $2, entry_count = $3, charge_count = $4, lot_count = $5, front_lot = $6, \
                  front_remaining = $7, front_held = $8, front_expires_at = $9, tail = $10 {from each} \
@@ -238,7 +222,7 @@ fn update_accounts<'a>(accounts: &[&LockedAccount], tails: &'a [Tail]) -> RowSta
             ints(|state| Some(state.front?.remaining.get())),
             ints(|state| Some(state.front?.held.get())),
             ints(|state| state.front?.expires_at.map(Time::micros)),
-            Column::Blob(tails.iter().map(|tail| Some(tail.bytes())).collect()),
+            Column::blobs(tails.iter().map(|tail| Some(tail.bytes()))),
             Column::ints(accounts.iter().map(|account| account.id().0)),
             Column::ints(
                 accounts
@@ -264,57 +248,33 @@ fn write_holds<'a>(accounts: &[&'a LockedAccount]) -> RowStatement<'a> {
             Column::ints(changed.iter().map(|(account, _)| *account)),
             Column::ints(changed.iter().map(|(_, hold)| hold.entry)),
             Column::ints(changed.iter().map(|(_, hold)| hold.points.get())),
-            Column::Text(
+            Column::texts(
                 changed
                     .iter()
-                    .map(|(_, hold)| Some(hold_state_name(hold.state)))
-                    .collect(),
+                    .map(|(_, hold)| Some(hold_state_name(hold.state))),
             ),
             Column::ints(changed.iter().map(|(_, hold)| hold.expires_at.micros())),
-            Column::Text(
+            Column::texts(
                 changed
                     .iter()
-                    .map(|(_, hold)| Some(hold.detail.api_key_id.as_str()))
-                    .collect(),
+                    .map(|(_, hold)| Some(hold.detail.api_key_id.as_str())),
             ),
-            Column::Int(
+            Column::ints(changed.iter().map(|(_, hold)| Some(hold.detail.tariff?.id))),
+            Column::texts(
                 changed
                     .iter()
-                    .map(|(_, hold)| Some(hold.detail.tariff?.id))
-                    .collect(),
+                    .map(|(_, hold)| Some(hold.detail.title.as_str())),
             ),
-            Column::Text(
+            Column::texts(
                 changed
                     .iter()
-                    .map(|(_, hold)| Some(hold.detail.title.as_str()))
-                    .collect(),
+                    .map(|(_, hold)| hold.detail.description.as_deref()),
             ),
-            Column::Text(
-                changed
-                    .iter()
-                    .map(|(_, hold)| hold.detail.description.as_deref())
-                    .collect(),
-            ),
-            Column::Int(changed.iter().map(|(_, hold)| hold.end_entry).collect()),
-            Column::Int(
-                changed
-                    .iter()
-                    .map(|(_, hold)| Some(hold.shortfall?.get()))
-                    .collect(),
-            ),
+            Column::ints(changed.iter().map(|(_, hold)| hold.end_entry)),
+            Column::ints(changed.iter().map(|(_, hold)| Some(hold.shortfall?.get()))),
             Column::ints(changed.iter().map(|(_, hold)| hold.created_at.micros())),
-            Column::Int(
-                changed
-                    .iter()
-                    .map(|(_, hold)| Some(hold.origin?.0.0))
-                    .collect(),
-            ),
-            Column::Int(
-                changed
-                    .iter()
-                    .map(|(_, hold)| Some(hold.origin?.1))
-                    .collect(),
-            ),
+            Column::ints(changed.iter().map(|(_, hold)| Some(hold.origin?.0.0))),
+            Column::ints(changed.iter().map(|(_, hold)| Some(hold.origin?.1))),
         ],
     }
 }
@@ -331,12 +291,7 @@ fn write_hold_lots<'a>(accounts: &[&'a LockedAccount]) -> RowStatement<'a> {
     RowStatement {
         sql: "INSERT INTO hold_lots (account_id, entry_number, lot_number, points) SELECT $1, $2, $3, $4 {from each} WHERE true \
              ON CONFLICT (account_id, entry_number, lot_number) DO UPDATE SET points = excluded.points",
-        columns: vec![
-            Column::ints(lots.iter().map(|row| row.0)),
-            Column::ints(lots.iter().map(|row| row.1)),
-            Column::ints(lots.iter().map(|row| row.2.lot)),
-            Column::ints(lots.iter().map(|row| row.2.points.get())),
-        ],
+        columns: draw_columns(&lots),
     }
 }
 

@@ -149,12 +149,7 @@ fn insert_blocks<'a>(
             Column::ints(blocks.iter().map(|block| block.account.0)),
             Column::ints(blocks.iter().map(|block| block.number)),
             Column::ints(blocks.iter().map(charges_before)),
-            Column::Blob(
-                positions
-                    .iter()
-                    .map(|bytes| Some(bytes.as_slice()))
-                    .collect(),
-            ),
+            Column::blobs(positions.iter().map(|bytes| Some(bytes.as_slice()))),
         ],
     }
 }
@@ -170,7 +165,7 @@ fn insert_request_keys(folded: &[Folded]) -> RowStatement<'_> {
         sql: "INSERT INTO request_keys (account_id, request_key, position) SELECT $1, $2, $3 {from each}",
         columns: vec![
             Column::ints(keys.iter().map(|key| key.0)),
-            Column::Blob(keys.iter().map(|key| Some(key.1)).collect()),
+            Column::blobs(keys.iter().map(|key| Some(key.1))),
             Column::ints(keys.iter().map(|key| key.2)),
         ],
     }
@@ -193,8 +188,8 @@ fn add_usage(folded: &[Folded]) -> RowStatement<'_> {
         columns: vec![
             Column::ints(usage.keys().map(|key| key.0)),
             Column::ints(usage.keys().map(|key| key.1)),
-            Column::Text(usage.keys().map(|key| Some(key.2)).collect()),
-            Column::Text(usage.keys().map(|key| Some(key.3)).collect()),
+            Column::texts(usage.keys().map(|key| Some(key.2))),
+            Column::texts(usage.keys().map(|key| Some(key.3))),
             Column::ints(usage.values().map(|sum| sum.0)),
             Column::ints(usage.values().map(|sum| sum.1)),
         ],
