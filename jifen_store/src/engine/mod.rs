@@ -443,13 +443,18 @@ impl Tx {
     }
 
     fn start(&mut self, sql: &str, lock: Lock) -> Result<()> {
+        self.may_run(sql, lock)?;
+        self.state = State::Running;
+        Ok(())
+    }
+
+    fn may_run(&self, sql: &str, lock: Lock) -> Result<()> {
         if self.state != State::Open {
             return Err(Error::Aborted);
         }
         if self.reads_only && (lock != Lock::None || !statement::only_reads(sql)) {
             return Err(Error::refused("this needs a transaction", sql));
         }
-        self.state = State::Running;
         Ok(())
     }
 

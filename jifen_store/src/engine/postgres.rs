@@ -444,12 +444,14 @@ async fn execute_all(
     client: &Client,
     statements: &[(&str, &[impl Parameter])],
 ) -> std::result::Result<Vec<std::result::Result<u64, Failure>>, Failure> {
+    let mut prepared = Vec::with_capacity(statements.len());
     for (sql, params) in statements {
-        prepare(client, sql, params).await?;
+        prepared.push(prepare(client, sql, params).await?);
     }
-    let executions = statements
+    let executions = prepared
         .iter()
-        .map(|(sql, params)| execute(client, sql, params));
+        .zip(statements)
+        .map(|(statement, (_, params))| heard(client.execute_raw(statement, *params)));
     Ok(join_all(executions).await)
 }
 

@@ -93,7 +93,7 @@ impl Tx {
         Ok(changed.first().copied().unwrap_or_default())
     }
 
-    /// The same for several statements, in one round trip. Each sees what those before it have done.
+    /// The same for several statements, on PostgreSQL in one round trip. Each sees what those before it have done.
     pub(crate) async fn execute_all(
         &mut self,
         statements: &[RowStatement<'_>],
@@ -108,23 +108,24 @@ impl Tx {
     async fn run_all(&mut self, statements: &[(&'static str, &[Column<'_>])]) -> Result<Vec<u64>> {
         let mut changed = vec![0; statements.len()];
         let mut places = Vec::with_capacity(statements.len());
-        let mut texts = Vec::with_capacity(statements.len());
         for (place, (sql, columns)) in statements.iter().enumerate() {
-            if self.start_rows(sql, columns, Lock::None)?.is_some() {
-                self.state = State::Open;
+            if self.count_rows(sql, columns, Lock::None)? > 0 {
                 places.push(place);
-                texts.push(self.shared.texts.get(sql));
             }
         }
         if places.is_empty() {
             return Ok(changed);
         }
-        self.state = State::Running;
+        let texts: Vec<_> = places
+            .iter()
+            .map(|place| self.shared.texts.get(statements[*place].0))
+            .collect();
         let rewritten: Vec<(&str, &[Column<'_>])> = places
             .iter()
             .zip(&texts)
             .map(|(place, text)| (&**text, statements[*place].1))
             .collect();
+        self.state = State::Running;
         let outcome = match &mut self.session {
             Session::SqliteWrite(transaction) => {
                 transaction.run(|connection| execute_each_of(connection, &rewritten))
@@ -197,9 +198,11 @@ impl Tx {
         columns: &[Column<'_>],
         mut map: impl FnMut(&Row<'_>) -> Result<T> + Send,
     ) -> Result<Vec<T>> {
-        let Some(count) = self.start_rows(sql, columns, lock)? else {
+        let count = self.count_rows(sql, columns, lock)?;
+        if count == 0 {
             return Ok(Vec::new());
-        };
+        }
+        self.state = State::Running;
         let mut found = Vec::with_capacity(count);
         let each = |row: &Row<'_>| {
             found.push(map(row)?);
@@ -219,27 +222,24 @@ impl Tx {
         Ok(found)
     }
 
-    /// How many rows there are, or `None` when there is nothing to do.
-    fn start_rows(
+    /// How many rows there are for a statement that may run now.
+    fn count_rows(
         &mut self,
         sql: &'static str,
         columns: &[Column<'_>],
         lock: Lock,
-    ) -> Result<Option<usize>> {
+    ) -> Result<usize> {
         debug_assert_eq!(
             statement::columns(sql),
             Ok(columns.len()),
             "columns must be numbered in order of first use, and all be given: {sql}"
         );
+        self.may_run(sql, lock)?;
         let count = columns.first().map_or(0, Column::len);
-        self.start(sql, lock)?;
         if columns.iter().any(|column| column.len() != count) {
             return self.finish(Err(Error::refused("the columns differ in length", sql)));
         }
-        if count == 0 {
-            return self.finish(Ok(None));
-        }
-        Ok(Some(count))
+        Ok(count)
     }
 }
 
