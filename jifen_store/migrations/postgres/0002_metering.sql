@@ -52,6 +52,7 @@ CREATE TABLE new_entries (
     account_id    BIGINT NOT NULL,
     -- 1, 2, 3 … within the account.
     number        BIGINT NOT NULL CONSTRAINT entries_number_positive CHECK (number > 0),
+    -- Charges come first here and below: for a list of three or more SQLite builds a table each time it is looked at.
     kind          TEXT   NOT NULL CONSTRAINT entries_kind_known CHECK (kind = 'charge' OR kind IN ('grant', 'refund', 'hold', 'extend', 'release', 'expiry', 'merge_out')),
     points        BIGINT NOT NULL,
     balance_after BIGINT NOT NULL CONSTRAINT entries_balance_not_negative CHECK (balance_after >= 0),
