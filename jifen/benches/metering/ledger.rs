@@ -98,7 +98,7 @@ impl Ledger {
             balances: vec![0; self.accounts as usize + 1],
         };
         table("entries", &mut |rows| self.entry_rows(rows, &mut written));
-        table("accounts", &mut |rows| written.accounts(rows));
+        table("accounts", &mut |rows| self.account_rows(rows, &written));
         table("lots", &mut |rows| self.lots(rows, &written));
         table("entry_blocks", &mut |rows| written.entry_blocks(rows));
         table("request_keys", &mut |rows| written.request_keys(rows));
@@ -215,17 +215,72 @@ impl Ledger {
         }
     }
 
+    fn account_rows(&self, rows: &mut Rows<'_>, written: &Written) {
+        for (account, positions) in written.each() {
+            let mut tail = Vec::with_capacity(16 * BLOCK);
+            let whole = whole_blocks(positions).len();
+            for (index, position) in positions.iter().enumerate().skip(whole) {
+                tail.extend(i64::from(*position).to_be_bytes());
+                // The grant was not asked for by a request.
+                let request = (index > 0).then(|| Charge::at(*position).fingerprint());
+                tail.extend(request.unwrap_or_default());
+            }
+            let latest = positions.iter().skip(whole.max(1));
+            let tail_usage = self.tail_usage(account as u32, latest);
+            let balance = Cell::Number(written.balances[account as usize]);
+            rows.add(&[
+                Cell::Number(account),
+                Cell::Number(account),
+                balance,
+                Cell::Number(0),
+                Cell::Number(positions.len() as i64),
+                Cell::Number(positions.len() as i64 - 1),
+                Cell::Number(1),
+                Cell::Number(1),
+                balance,
+                Cell::Number(0),
+                Cell::Bytes(&tail),
+                Cell::Bytes(&tail_usage),
+                Cell::Number(0),
+            ]);
+        }
+    }
+
+    fn tail_usage<'a>(&self, account: u32, charges: impl Iterator<Item = &'a u32>) -> Vec<u8> {
+        let key = api_key_id(account);
+        let mut bytes = Vec::new();
+        for ((day, title), (charges, points)) in self.usage_of(charges) {
+            bytes.extend((day as i32).to_be_bytes());
+            bytes.push(charges as u8);
+            bytes.extend(points.to_be_bytes());
+            bytes.extend((key.len() as u16).to_be_bytes());
+            bytes.extend((title.len() as u16).to_be_bytes());
+            bytes.extend(key.bytes());
+            bytes.extend(title.bytes());
+        }
+        bytes
+    }
+
+    /// How many charges there are, and their points, by day and title.
+    fn usage_of<'a>(
+        &self,
+        charges: impl Iterator<Item = &'a u32>,
+    ) -> BTreeMap<(i64, &'static str), (i64, i64)> {
+        let mut usage = BTreeMap::new();
+        for position in charges {
+            let charge = Charge::at(*position);
+            let day = (self.time_of(*position) + ZONE_MICROS) / DAY_MICROS;
+            let sum: &mut (i64, i64) = usage.entry((day, charge.title)).or_default();
+            *sum = (sum.0 + 1, sum.1 + charge.points);
+        }
+        usage
+    }
+
     /// What was spent by the entries in whole blocks.
     fn usage_days(&self, rows: &mut Rows<'_>, written: &Written) {
         for (account, positions) in written.each() {
-            let mut days = BTreeMap::new();
-            for position in whole_blocks(positions).iter().skip(1) {
-                let charge = Charge::at(*position);
-                let day = (self.time_of(*position) + ZONE_MICROS) / DAY_MICROS;
-                let sum: &mut (i64, i64) = days.entry((day, charge.title)).or_default();
-                *sum = (sum.0 + 1, sum.1 + charge.points);
-            }
-            for ((day, title), (charges, points)) in days {
+            let charges = whole_blocks(positions).iter().skip(1);
+            for ((day, title), (charges, points)) in self.usage_of(charges) {
                 rows.add(&[
                     Cell::Number(account),
                     Cell::Number(day),
@@ -248,38 +303,6 @@ impl Ledger {
 }
 
 impl Written {
-    fn accounts(&self, rows: &mut Rows<'_>) {
-        for (account, positions) in self.each() {
-            let mut tail = Vec::with_capacity(16 * BLOCK);
-            let whole = whole_blocks(positions).len();
-            for (index, position) in positions.iter().enumerate().skip(whole) {
-                tail.extend(i64::from(*position).to_be_bytes());
-                // The grant was not asked for by a request.
-                let request_key = if index == 0 {
-                    [0; 16]
-                } else {
-                    Charge::at(*position).request_key
-                };
-                tail.extend(&request_key[..8]);
-            }
-            let balance = Cell::Number(self.balances[account as usize]);
-            rows.add(&[
-                Cell::Number(account),
-                Cell::Number(account),
-                balance,
-                Cell::Number(0),
-                Cell::Number(positions.len() as i64),
-                Cell::Number(positions.len() as i64 - 1),
-                Cell::Number(1),
-                Cell::Number(1),
-                balance,
-                Cell::Number(0),
-                Cell::Bytes(&tail),
-                Cell::Number(0),
-            ]);
-        }
-    }
-
     fn entry_blocks(&self, rows: &mut Rows<'_>) {
         for (account, positions) in self.each() {
             for (block, positions) in (0..).zip(positions.chunks_exact(BLOCK)) {
@@ -303,12 +326,12 @@ impl Written {
         for (account, positions) in self.each() {
             let charges = whole_blocks(positions).iter().skip(1);
             let mut keys: Vec<_> = charges
-                .map(|position| (Charge::at(*position).request_key, *position))
+                .map(|position| (Charge::at(*position).fingerprint(), *position))
                 .collect();
             keys.sort_unstable();
-            for (key, position) in keys {
+            for (fingerprint, position) in keys {
                 let position = Cell::Number(i64::from(position));
-                rows.add(&[Cell::Number(account), Cell::Bytes(&key), position]);
+                rows.add(&[Cell::Number(account), Cell::Bytes(&fingerprint), position]);
             }
         }
     }
@@ -339,6 +362,11 @@ impl Charge {
             request_key,
             request_hash: scramble(more).to_be_bytes(),
         }
+    }
+
+    /// Both halves of the request key in one.
+    fn fingerprint(&self) -> [u8; 8] {
+        std::array::from_fn(|byte| self.request_key[byte] ^ self.request_key[byte + 8])
     }
 }
 

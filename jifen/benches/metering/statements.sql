@@ -35,10 +35,10 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14);
 COPY entries (position, account_id, number, kind, points, balance_after, held_after, at, charge_number, lot_number, api_key_id, title, request_key, request_hash) FROM STDIN;
 
 -- accounts, sqlite
-INSERT INTO accounts (id, user_id, balance, held, entry_count, charge_count, lot_count, front_lot, front_remaining, front_held, tail, has_capped_keys)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12);
+INSERT INTO accounts (id, user_id, balance, held, entry_count, charge_count, lot_count, front_lot, front_remaining, front_held, tail, tail_usage, has_capped_keys)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13);
 -- accounts, postgres
-COPY accounts (id, user_id, balance, held, entry_count, charge_count, lot_count, front_lot, front_remaining, front_held, tail, has_capped_keys) FROM STDIN;
+COPY accounts (id, user_id, balance, held, entry_count, charge_count, lot_count, front_lot, front_remaining, front_held, tail, tail_usage, has_capped_keys) FROM STDIN;
 
 -- lots, sqlite
 INSERT INTO lots (account_id, number, source, gift_key, points, remaining, held, granted_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8);
@@ -51,9 +51,9 @@ INSERT INTO entry_blocks (account_id, block, charges_before, positions) VALUES (
 COPY entry_blocks (account_id, block, charges_before, positions) FROM STDIN;
 
 -- request_keys, sqlite
-INSERT INTO request_keys (account_id, request_key, position) VALUES (?1, ?2, ?3);
+INSERT INTO request_keys (account_id, fingerprint, position) VALUES (?1, ?2, ?3);
 -- request_keys, postgres
-COPY request_keys (account_id, request_key, position) FROM STDIN;
+COPY request_keys (account_id, fingerprint, position) FROM STDIN;
 
 -- usage_days, sqlite
 INSERT INTO usage_days (account_id, day, api_key_id, title, charges, points) VALUES (?1, ?2, ?3, ?4, ?5, ?6);

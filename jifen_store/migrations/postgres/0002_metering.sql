@@ -11,8 +11,10 @@ ALTER TABLE accounts ADD COLUMN front_lot BIGINT;
 ALTER TABLE accounts ADD COLUMN front_remaining BIGINT;
 ALTER TABLE accounts ADD COLUMN front_held BIGINT;
 ALTER TABLE accounts ADD COLUMN front_expires_at BIGINT;
--- The entries after the last whole block: 16 bytes each, the position and the beginning of the request key.
+-- The entries after the last whole block: 16 bytes each, the position and the fingerprint of the request.
 ALTER TABLE accounts ADD COLUMN tail BYTEA NOT NULL DEFAULT '';
+-- What was spent by them, a line for each day, key and title (see ledger/tail_usage.rs).
+ALTER TABLE accounts ADD COLUMN tail_usage BYTEA NOT NULL DEFAULT '';
 -- Some key of it has a cap, so what its keys spend is counted in key_spending.
 ALTER TABLE accounts ADD COLUMN has_capped_keys BIGINT NOT NULL DEFAULT 0 CONSTRAINT accounts_has_capped_keys_boolean CHECK (has_capped_keys IN (0, 1));
 -- The account it was merged into: it is empty since, and stays so.
@@ -23,8 +25,10 @@ ALTER TABLE accounts
     ALTER COLUMN user_id SET NOT NULL,
     ALTER COLUMN held DROP DEFAULT,
     ALTER COLUMN tail DROP DEFAULT,
+    ALTER COLUMN tail_usage DROP DEFAULT,
     ALTER COLUMN has_capped_keys DROP DEFAULT,
     ALTER COLUMN tail SET STORAGE PLAIN,
+    ALTER COLUMN tail_usage SET STORAGE EXTERNAL,
     ADD CONSTRAINT accounts_merged_empty CHECK (merged_into IS NULL OR (merged_into <> id AND balance = 0)),
     ADD CONSTRAINT accounts_held_within_balance CHECK (held >= 0 AND held <= balance),
     ADD CONSTRAINT accounts_number_of_user CHECK (id = user_id OR id = -user_id),
@@ -103,10 +107,13 @@ CREATE INDEX entry_blocks_charges ON entry_blocks (account_id, charges_before, b
 -- Requests of the entries in whole blocks; those of the others are in the account's tail.
 CREATE TABLE request_keys (
     account_id  BIGINT NOT NULL,
-    request_key BYTEA NOT NULL,
+    -- Both halves of the request key in one (exclusive or), never zeros. It finds candidates; the key in the entry decides.
+    fingerprint BYTEA NOT NULL CONSTRAINT request_keys_fingerprint_whole CHECK (length(fingerprint) = 8),
     position    BIGINT NOT NULL,
-    PRIMARY KEY (account_id, request_key)
+    PRIMARY KEY (account_id, fingerprint, position)
 );
+CREATE FUNCTION request_fingerprint(key BYTEA) RETURNS BYTEA LANGUAGE SQL IMMUTABLE RETURN int8send((
+    ('x' || encode(substring(key FROM 1 FOR 8), 'hex'))::bit(64) # ('x' || encode(substring(key FROM 9 FOR 8), 'hex'))::bit(64))::bigint);
 
 -- What was spent by the entries in whole blocks. Days are China's.
 CREATE TABLE usage_days (
@@ -186,8 +193,8 @@ FROM (SELECT e.account_id, e.number, e.position, (e.number - 1) / 32 AS block FR
     WHERE e.number <= a.entry_count / 32 * 32) o
 GROUP BY o.account_id, o.block;
 
-INSERT INTO request_keys (account_id, request_key, position)
-SELECT e.account_id, e.request_key, e.position FROM new_entries e JOIN accounts a ON a.id = e.account_id
+INSERT INTO request_keys (account_id, fingerprint, position)
+SELECT e.account_id, request_fingerprint(e.request_key), e.position FROM new_entries e JOIN accounts a ON a.id = e.account_id
 WHERE e.request_key IS NOT NULL AND e.number <= a.entry_count / 32 * 32;
 
 INSERT INTO usage_days (account_id, day, api_key_id, title, charges, points)
@@ -197,10 +204,23 @@ WHERE e.kind = 'charge' AND e.number <= a.entry_count / 32 * 32
 GROUP BY 1, 2, 3, 4;
 
 UPDATE accounts SET tail = (
-    SELECT decode(string_agg(lpad(to_hex(e.position), 16, '0') || COALESCE(encode(substring(e.request_key FROM 1 FOR 8), 'hex'), '0000000000000000'), '' ORDER BY e.number), 'hex')
+    SELECT decode(string_agg(lpad(to_hex(e.position), 16, '0') || COALESCE(encode(request_fingerprint(e.request_key), 'hex'), '0000000000000000'), '' ORDER BY e.number), 'hex')
     FROM new_entries e WHERE e.account_id = accounts.id AND e.number > accounts.entry_count / 32 * 32)
 WHERE entry_count % 32 > 0;
-ALTER TABLE accounts ADD CONSTRAINT accounts_tail_whole CHECK (length(tail) = 16 * (entry_count % 32));
+DROP FUNCTION request_fingerprint;
+
+UPDATE accounts SET tail_usage = COALESCE((
+    SELECT decode(string_agg(lpad(to_hex(u.day), 8, '0') || lpad(to_hex(u.charges), 2, '0') || lpad(to_hex(u.points), 16, '0')
+        || lpad(to_hex(octet_length(u.api_key_id)), 4, '0') || lpad(to_hex(octet_length(u.title)), 4, '0')
+        || encode(convert_to(u.api_key_id || u.title, 'UTF8'), 'hex'), '' ORDER BY u.first), 'hex')
+    FROM (SELECT (e.at + 28800000000) / 86400000000 AS day, e.api_key_id, e.title, COUNT(*) AS charges, CAST(-SUM(e.points) AS BIGINT) AS points,
+            MIN(e.number) AS first
+        FROM new_entries e WHERE e.account_id = accounts.id AND e.kind = 'charge' AND e.number > accounts.entry_count / 32 * 32
+        GROUP BY 1, 2, 3) u), '')
+WHERE entry_count % 32 > 0;
+ALTER TABLE accounts
+    ADD CONSTRAINT accounts_tail_whole CHECK (length(tail) = 16 * (entry_count % 32)),
+    ADD CONSTRAINT accounts_tail_usage_of_tail CHECK (length(tail) > 0 OR length(tail_usage) = 0);
 
 DROP INDEX new_entries_number;
 DROP TABLE charge_requests;

@@ -16,8 +16,10 @@ CREATE TABLE new_accounts (
     front_remaining  INTEGER,
     front_held       INTEGER,
     front_expires_at INTEGER,
-    -- The entries after the last whole block: 16 bytes each, the position and the beginning of the request key.
+    -- The entries after the last whole block: 16 bytes each, the position and the fingerprint of the request.
     tail             BLOB NOT NULL,
+    -- What was spent by them, a line for each day, key and title (see ledger/tail_usage.rs).
+    tail_usage       BLOB NOT NULL,
     -- Some key of it has a cap, so what its keys spend is counted in key_spending.
     has_capped_keys  INTEGER NOT NULL CONSTRAINT accounts_has_capped_keys_boolean CHECK (has_capped_keys IN (0, 1)),
     -- The account it was merged into: it is empty since, and stays so.
@@ -27,7 +29,8 @@ CREATE TABLE new_accounts (
     CONSTRAINT accounts_number_of_user CHECK (id = user_id OR id = -user_id),
     CONSTRAINT accounts_front_whole CHECK ((front_lot IS NULL) = (front_remaining IS NULL) AND (front_lot IS NULL) = (front_held IS NULL)),
     CONSTRAINT accounts_front_within_balance CHECK (front_lot IS NULL OR (front_held >= 0 AND front_held <= front_remaining AND front_remaining <= balance)),
-    CONSTRAINT accounts_tail_whole CHECK (length(tail) = 16 * (entry_count % 32))
+    CONSTRAINT accounts_tail_whole CHECK (length(tail) = 16 * (entry_count % 32)),
+    CONSTRAINT accounts_tail_usage_of_tail CHECK (length(tail) > 0 OR length(tail_usage) = 0)
 ) STRICT;
 
 CREATE TABLE new_lots (
@@ -113,9 +116,10 @@ CREATE INDEX entry_blocks_charges ON entry_blocks (account_id, charges_before, b
 -- Requests of the entries in whole blocks; those of the others are in the account's tail.
 CREATE TABLE request_keys (
     account_id  INTEGER NOT NULL,
-    request_key BLOB NOT NULL,
+    -- Both halves of the request key in one (exclusive or), never zeros. It finds candidates; the key in the entry decides.
+    fingerprint BLOB NOT NULL CONSTRAINT request_keys_fingerprint_whole CHECK (length(fingerprint) = 8),
     position    INTEGER NOT NULL,
-    PRIMARY KEY (account_id, request_key)
+    PRIMARY KEY (account_id, fingerprint, position)
 ) STRICT, WITHOUT ROWID;
 
 -- What was spent by the entries in whole blocks. Days are China's.
@@ -187,8 +191,8 @@ CREATE TABLE charge_refunds (
     PRIMARY KEY (account_id, entry_number)
 ) STRICT, WITHOUT ROWID;
 
-INSERT INTO new_accounts (id, user_id, balance, held, entry_count, charge_count, lot_count, tail, has_capped_keys, merged_into)
-SELECT id, id, balance, 0, entry_count, charge_count, lot_count, zeroblob(16 * (entry_count % 32)), 0,
+INSERT INTO new_accounts (id, user_id, balance, held, entry_count, charge_count, lot_count, tail, tail_usage, has_capped_keys, merged_into)
+SELECT id, id, balance, 0, entry_count, charge_count, lot_count, zeroblob(16 * (entry_count % 32)), zeroblob(0), 0,
     (SELECT older_id FROM merges WHERE younger_id = accounts.id) FROM accounts;
 
 INSERT INTO new_lots (account_id, number, source, order_id, gift_key, origin_account, origin_lot, points, remaining, held, expires_at, granted_at)
@@ -215,8 +219,8 @@ FROM (SELECT e.account_id, e.number, e.position, (e.number - 1) / 32 AS block FR
     WHERE e.number <= a.entry_count / 32 * 32) o
 GROUP BY o.account_id, o.block;
 
-INSERT INTO request_keys (account_id, request_key, position)
-SELECT e.account_id, e.request_key, e.position FROM new_entries e JOIN accounts a ON a.id = e.account_id
+INSERT INTO request_keys (account_id, fingerprint, position)
+SELECT e.account_id, request_fingerprint(e.request_key), e.position FROM new_entries e JOIN accounts a ON a.id = e.account_id
 WHERE e.request_key IS NOT NULL AND e.number <= a.entry_count / 32 * 32;
 
 INSERT INTO usage_days (account_id, day, api_key_id, title, charges, points)
@@ -226,8 +230,16 @@ WHERE e.kind = 'charge' AND e.number <= a.entry_count / 32 * 32
 GROUP BY 1, 2, 3, 4;
 
 UPDATE new_accounts SET tail = (
-    SELECT unhex(group_concat(printf('%016x', e.position) || hex(COALESCE(substr(e.request_key, 1, 8), zeroblob(8))), '' ORDER BY e.number))
+    SELECT unhex(group_concat(printf('%016x', e.position) || hex(COALESCE(request_fingerprint(e.request_key), zeroblob(8))), '' ORDER BY e.number))
     FROM new_entries e WHERE e.account_id = new_accounts.id AND e.number > new_accounts.entry_count / 32 * 32)
+WHERE entry_count % 32 > 0;
+
+UPDATE new_accounts SET tail_usage = COALESCE((
+    SELECT unhex(group_concat(printf('%08x%02x%016x%04x%04x', u.day, u.charges, u.points, length(CAST(u.api_key_id AS BLOB)), length(CAST(u.title AS BLOB)))
+        || hex(u.api_key_id || u.title), '' ORDER BY u.first))
+    FROM (SELECT (e.at + 28800000000) / 86400000000 AS day, e.api_key_id, e.title, COUNT(*) AS charges, -SUM(e.points) AS points, MIN(e.number) AS first
+        FROM new_entries e WHERE e.account_id = new_accounts.id AND e.kind = 'charge' AND e.number > new_accounts.entry_count / 32 * 32
+        GROUP BY 1, 2, 3) u), zeroblob(0))
 WHERE entry_count % 32 > 0;
 
 DROP INDEX new_entries_number;

@@ -1,11 +1,13 @@
 //! Accounts: what their entries make of them, and what their rows say.
 
+use std::borrow::Cow;
+
 use super::Audit;
 use super::entry::{EntryRow, Kind};
-use super::fact::Fact;
+use super::fact::{Fact, Usage};
 use super::table::{Key, ROWS, Table};
 use crate::engine::Row;
-use crate::ledger::{BLOCK_ENTRIES_I64, TAIL_ITEM_BYTES};
+use crate::ledger::{BLOCK_ENTRIES_I64, Tail, TailUsage};
 use crate::{Result, Tx};
 
 /// An account as far as its entries were read.
@@ -98,7 +100,10 @@ pub(super) struct AccountRow {
     charge_count: i64,
     lot_count: i64,
     front: [Option<i64>; 3],
-    tail: Vec<u8>,
+    /// None when it is not as long as the number of entries demands.
+    tail: Option<Tail>,
+    /// None when it cannot be read.
+    tail_usage: Option<TailUsage>,
     has_capped_keys: i64,
     counts_spending: i64,
     /// Of the lot that is the front.
@@ -111,7 +116,7 @@ pub(super) struct AccountRow {
 impl Table for AccountRow {
     const NAME: &'static str = "accounts";
     const SQL: &'static str = "SELECT a.id, a.user_id, a.balance, a.held, a.entry_count, a.charge_count, a.lot_count, a.front_lot, \
-         a.front_remaining, a.front_held, a.tail, a.has_capped_keys, \
+         a.front_remaining, a.front_held, a.tail, a.tail_usage, a.has_capped_keys, \
          CASE WHEN EXISTS (SELECT 1 FROM key_spending s WHERE s.account_id = a.id) THEN 1 ELSE 0 END, \
          CASE WHEN EXISTS (SELECT 1 FROM lots l WHERE l.account_id = a.id AND l.number = a.front_lot) THEN 1 ELSE 0 END, \
          a.merged_into, (SELECT m.older_id FROM merges m WHERE m.younger_id = a.user_id) FROM accounts a WHERE a.id > $1 AND a.id <= $2 ORDER BY a.id LIMIT $3";
@@ -130,12 +135,13 @@ impl Table for AccountRow {
             charge_count: row.get(5)?,
             lot_count: row.get(6)?,
             front: [row.get(7)?, row.get(8)?, row.get(9)?],
-            tail: row.get(10)?,
-            has_capped_keys: row.get(11)?,
-            counts_spending: row.get(12)?,
-            front_exists: row.get(13)?,
-            merged_into: row.get(14)?,
-            older_user: row.get(15)?,
+            tail: Tail::read(row.get(10)?, row.get(4)?).ok(),
+            tail_usage: TailUsage::read(row.get(11)?).ok(),
+            has_capped_keys: row.get(12)?,
+            counts_spending: row.get(13)?,
+            front_exists: row.get(14)?,
+            merged_into: row.get(15)?,
+            older_user: row.get(16)?,
         })
     }
 
@@ -150,8 +156,6 @@ impl Table for AccountRow {
             self.front.iter().all(Option::is_none),
         ];
         let [_, front_remaining, front_held] = self.front.map(Option::unwrap_or_default);
-        let tail_entries = self.entry_count.rem_euclid(BLOCK_ENTRIES_I64);
-        let tail_bytes = usize::try_from(tail_entries).unwrap_or(0) * TAIL_ITEM_BYTES;
         audit.require(
             self.id,
             Self::NAME,
@@ -177,8 +181,12 @@ impl Table for AccountRow {
                     "its front is a lot that does not exist",
                 ),
                 (
-                    self.tail.len() == tail_bytes,
+                    self.tail.is_some(),
                     "its tail is not as long as the number of entries demands",
+                ),
+                (
+                    self.tail_usage.is_some(),
+                    "the usage of its tail cannot be read",
                 ),
                 (
                     self.has_capped_keys == self.counts_spending,
@@ -187,19 +195,32 @@ impl Table for AccountRow {
             ],
         );
         self.check_merged(audit);
-        let folded = self.entry_count - tail_entries;
-        for (item, entry) in self.tail.chunks_exact(TAIL_ITEM_BYTES).zip(folded + 1..) {
-            let (position, beginning) = item.split_at(TAIL_ITEM_BYTES / 2);
-            let number = |bytes: &[u8]| bytes.first_chunk().copied().unwrap_or_default();
-            let position = i64::from_be_bytes(number(position));
-            audit.fact(self.id, Fact::Place { entry, position }, -1, None);
-            let beginning = number(beginning);
-            audit.fact(self.id, Fact::TailKey { entry, beginning }, -1, None);
-        }
+        self.tell_tail(audit);
     }
 }
 
 impl AccountRow {
+    /// What it says of its latest entries.
+    fn tell_tail(&self, audit: &mut Audit<'_>) {
+        let folded = self.entry_count.div_euclid(BLOCK_ENTRIES_I64) * BLOCK_ENTRIES_I64;
+        let items = self.tail.iter().flat_map(Tail::items);
+        for ((position, fingerprint), entry) in items.zip(folded + 1..) {
+            audit.fact(self.id, Fact::Place { entry, position }, -1, None);
+            let request = Fact::TailRequest { entry, fingerprint };
+            audit.fact(self.id, request, -1, None);
+        }
+        for line in self.tail_usage.iter().flat_map(TailUsage::lines) {
+            let usage = || Usage {
+                day: line.day,
+                key: Cow::Borrowed(line.api_key_id),
+                title: Cow::Borrowed(line.title),
+            };
+            let (charges, points) = (-line.charges, line.points.saturating_neg());
+            audit.fact(self.id, Fact::UsageCharges(usage()), charges, None);
+            audit.fact(self.id, Fact::UsagePoints(usage()), points, None);
+        }
+    }
+
     /// What was merged into another account is empty, and is of somebody who was merged into somebody else.
     fn check_merged(&self, audit: &mut Audit<'_>) {
         let older = self.older_user.map(|user| user * self.id.signum());

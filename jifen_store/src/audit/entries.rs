@@ -1,6 +1,5 @@
 //! The list of entries, followed account by account.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::accounts::Running;
@@ -304,26 +303,26 @@ impl Audit<'_> {
     fn place_facts(&mut self, row: &EntryRow, before: &Running) {
         let (account, entry, position) = (row.account, row.number, row.position);
         self.fact(account, Fact::Place { entry, position }, 1, Some(entry));
-        if entry > before.folded() {
-            let beginning = row.request_key.as_deref().and_then(<[u8]>::first_chunk);
-            let beginning = beginning.copied().unwrap_or_default();
-            self.fact(account, Fact::TailKey { entry, beginning }, 1, Some(entry));
-            return;
-        }
-        if let Some(key) = &row.request_key {
-            let key = Cow::Borrowed(key.as_slice());
-            self.fact(account, Fact::Request { key, position }, 1, Some(entry));
-        }
         if matches!(row.kind, Kind::Charge | Kind::Refund) {
             let charges = i64::from(row.kind == Kind::Charge);
-            self.fact(
-                account,
-                Fact::UsageCharges(row.usage()),
-                charges,
-                Some(entry),
-            );
+            let fact = Fact::UsageCharges(row.usage());
+            self.fact(account, fact, charges, Some(entry));
             let points = row.points.saturating_neg();
             self.fact(account, Fact::UsagePoints(row.usage()), points, Some(entry));
+        }
+        let request = row.fingerprint();
+        if entry > before.folded() {
+            let fingerprint = request.unwrap_or_default();
+            let fact = Fact::TailRequest { entry, fingerprint };
+            self.fact(account, fact, 1, Some(entry));
+            return;
+        }
+        if let Some(fingerprint) = request {
+            let fact = Fact::Request {
+                fingerprint,
+                position,
+            };
+            self.fact(account, fact, 1, Some(entry));
         }
         if (entry - 1).rem_euclid(BLOCK_ENTRIES_I64) == 0 {
             let (block, charges) = ((entry - 1).div_euclid(BLOCK_ENTRIES_I64), before.charges);

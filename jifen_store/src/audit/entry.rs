@@ -8,6 +8,7 @@ use jifen_domain::key::china_day;
 use super::fact::{Call, Usage};
 use crate::Result;
 use crate::engine::Row;
+use crate::ledger::{Fingerprint, fingerprint};
 
 /// What an entry does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +134,12 @@ impl EntryRow {
             key: Cow::Borrowed(self.key.as_deref().unwrap_or_default()),
             title: Cow::Borrowed(&self.title),
         }
+    }
+
+    /// Of the request it answers; none when the key is not whole, which is told of the row.
+    pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
+        let key = self.request_key.as_deref()?.try_into().ok()?;
+        Some(fingerprint(key))
     }
 
     pub(super) fn row(&self) -> String {

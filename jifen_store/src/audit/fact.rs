@@ -6,7 +6,7 @@ use jifen_domain::AccountId;
 
 use super::Finding;
 use super::sums::Left;
-use crate::ledger::BLOCK_ENTRIES_I64;
+use crate::ledger::{BLOCK_ENTRIES_I64, Fingerprint};
 
 /// Something of an account that is told twice. The entries add, the table named in [`Fact::place`] takes away; where neither
 /// side is the entries, the first one named adds.
@@ -14,15 +14,21 @@ use crate::ledger::BLOCK_ENTRIES_I64;
 pub(super) enum Fact<'a> {
     /// Where an entry is: entries; `entry_blocks`, or the account's tail.
     Place { entry: i64, position: i64 },
-    /// The beginning of a request key, zeros without: entries; the account's tail.
-    TailKey { entry: i64, beginning: [u8; 8] },
+    /// The fingerprint of a request, zeros without: entries; the account's tail.
+    TailRequest {
+        entry: i64,
+        fingerprint: Fingerprint,
+    },
     /// Charges before a block: entries; `entry_blocks`.
     ChargesBefore { block: i64, charges: i64 },
     /// A request: entries of whole blocks; `request_keys`.
-    Request { key: Cow<'a, [u8]>, position: i64 },
-    /// Charges of a day: entries of whole blocks; `usage_days`.
+    Request {
+        fingerprint: Fingerprint,
+        position: i64,
+    },
+    /// Charges of a day: entries; `usage_days` and the account's tail.
     UsageCharges(Usage<'a>),
-    /// Points of a day: entries of whole blocks; `usage_days`.
+    /// Points of a day: entries; `usage_days` and the account's tail.
     UsagePoints(Usage<'a>),
     /// That a lot was granted: entries; lots.
     Granted { lot: i64 },
@@ -126,10 +132,10 @@ impl Fact<'_> {
                 let block = self.block().unwrap_or_default();
                 ("entry_blocks", format!("block {block}"), problem)
             }
-            Self::TailKey { entry, .. } => (
+            Self::TailRequest { entry, .. } => (
                 "accounts",
                 format!("tail of entry {entry}"),
-                "the beginning of the request key is not that of the entry".to_owned(),
+                "the fingerprint of its request is not that of the entry's".to_owned(),
             ),
             Self::ChargesBefore { block, charges } => (
                 "entry_blocks",
@@ -140,25 +146,27 @@ impl Fact<'_> {
                     format!("it says that there are {charges} charges before it")
                 },
             ),
-            Self::Request { key, position } => (
+            Self::Request {
+                fingerprint,
+                position,
+            } => (
                 "request_keys",
-                format!("request {} at position {position}", hexadecimal(key)),
+                format!(
+                    "request {} at position {position}",
+                    hexadecimal(fingerprint)
+                ),
                 if is_missing {
                     "the request of this entry is not among them".to_owned()
                 } else {
                     "no entry of a whole block has this request there".to_owned()
                 },
             ),
-            Self::UsageCharges(usage) => (
-                "usage_days",
-                usage.row(),
-                format!("{} charges {}", amount.abs(), too_many_or_few(amount)),
-            ),
-            Self::UsagePoints(usage) => (
-                "usage_days",
-                usage.row(),
-                format!("{} points {}", amount.abs(), too_many_or_few(amount)),
-            ),
+            Self::UsageCharges(usage) => {
+                ("usage_days", usage.row(), usage_problem("charges", amount))
+            }
+            Self::UsagePoints(usage) => {
+                ("usage_days", usage.row(), usage_problem("points", amount))
+            }
             _ => self.place_of_points(amount),
         }
     }
@@ -275,8 +283,11 @@ impl Fact<'_> {
 
     pub(super) fn into_owned(self) -> Fact<'static> {
         match self {
-            Self::Request { key, position } => Fact::Request {
-                key: Cow::Owned(key.into_owned()),
+            Self::Request {
+                fingerprint,
+                position,
+            } => Fact::Request {
+                fingerprint,
                 position,
             },
             Self::UsageCharges(usage) => Fact::UsageCharges(usage.into_owned()),
@@ -290,7 +301,7 @@ impl Fact<'_> {
                 captured: ended.captured.map(Call::into_owned),
             })),
             Self::Place { entry, position } => Fact::Place { entry, position },
-            Self::TailKey { entry, beginning } => Fact::TailKey { entry, beginning },
+            Self::TailRequest { entry, fingerprint } => Fact::TailRequest { entry, fingerprint },
             Self::ChargesBefore { block, charges } => Fact::ChargesBefore { block, charges },
             Self::Granted { lot } => Fact::Granted { lot },
             Self::Left { lot } => Fact::Left { lot },
@@ -383,6 +394,11 @@ impl Left {
         }
         names.join(", ")
     }
+}
+
+fn usage_problem(what: &str, amount: i64) -> String {
+    let (count, wrong) = (amount.abs(), too_many_or_few(amount));
+    format!("{count} {what} {wrong}, with those that the tail of accounts counts")
 }
 
 fn too_many_or_few(missing: i64) -> &'static str {

@@ -1,12 +1,12 @@
 //! Where the entries of whole blocks are: blocks and request keys.
 
-use std::borrow::Cow;
-
 use super::Audit;
 use super::fact::Fact;
 use super::table::{Key, ROWS, Table};
 use crate::engine::Row;
-use crate::ledger::{BLOCK_BYTES, BLOCK_ENTRIES_I64, REQUEST_KEY_BYTES, Tail, block_positions};
+use crate::ledger::{
+    BLOCK_BYTES, BLOCK_ENTRIES_I64, Fingerprint, Tail, block_positions, fingerprint,
+};
 use crate::{Result, Tx};
 
 /// A row of `entry_blocks`.
@@ -61,43 +61,42 @@ impl Table for BlockRow {
 /// A row of `request_keys`.
 pub(super) struct RequestKeyRow {
     account: i64,
-    key: Vec<u8>,
+    fingerprint: Vec<u8>,
     position: i64,
 }
 
 impl Table for RequestKeyRow {
     const NAME: &'static str = "request_keys";
-    const SQL: &'static str = "SELECT account_id, request_key, position FROM request_keys \
-         WHERE (account_id, request_key) > ($1, $2) AND account_id <= $3 ORDER BY account_id, request_key LIMIT $4";
+    const SQL: &'static str = "SELECT account_id, fingerprint, position FROM request_keys \
+         WHERE (account_id, fingerprint, position) > ($1, $2, $3) AND account_id <= $4 \
+         ORDER BY account_id, fingerprint, position LIMIT $5";
 
     fn before(account: i64) -> Key {
-        Key::Request(account, Vec::new())
+        Key::Request(account, Vec::new(), i64::MIN)
     }
 
     fn read(row: &Row<'_>) -> Result<Self> {
         Ok(Self {
             account: row.get(0)?,
-            key: row.get(1)?,
+            fingerprint: row.get(1)?,
             position: row.get(2)?,
         })
     }
 
     fn key(&self) -> Key {
-        Key::Request(self.account, self.key.clone())
+        Key::Request(self.account, self.fingerprint.clone(), self.position)
     }
 
     fn check(&self, audit: &mut Audit<'_>) {
-        let whole = self.key.len() == REQUEST_KEY_BYTES;
-        let row = format!("the request at position {}", self.position);
-        audit.require(
-            self.account,
-            Self::NAME,
-            &row,
-            &[(whole, "its key is not whole")],
-        );
+        let position = self.position;
+        let Ok(fingerprint) = Fingerprint::try_from(self.fingerprint.as_slice()) else {
+            let row = format!("the request at position {position}");
+            let problem = "its fingerprint is not whole".to_owned();
+            return audit.find(self.account, Self::NAME, row, problem);
+        };
         let fact = Fact::Request {
-            key: Cow::Borrowed(&self.key),
-            position: self.position,
+            fingerprint,
+            position,
         };
         audit.fact(self.account, fact, -1, None);
     }
@@ -107,21 +106,37 @@ impl Audit<'_> {
     /// The requests an account has adopted from those that were merged into it: entries of another account say so.
     pub(super) async fn read_adopted_requests(&mut self, tx: &mut Tx) -> Result<()> {
         for older in tx.merged_accounts(self.range).await? {
-            let mut after = Vec::new();
+            let mut after = (Vec::new(), i64::MIN);
             loop {
                 let adopted = tx.adopted_requests(older, &after).await?;
-                let Some((last, _)) = adopted.last() else {
+                let Some(last) = adopted.last() else {
                     break;
                 };
-                after.clone_from(last);
-                for (key, position) in adopted {
-                    let key = Cow::Owned(key);
-                    self.fact(older, Fact::Request { key, position }, 1, None);
+                after = (last.fingerprint.clone(), last.position);
+                for request in adopted {
+                    let position = request.position;
+                    let key = request.request_key.as_slice().try_into();
+                    let Ok(fingerprint) = key.map(fingerprint) else {
+                        continue;
+                    };
+                    let fact = Fact::Request {
+                        fingerprint,
+                        position,
+                    };
+                    self.fact(older, fact, 1, None);
                 }
             }
         }
         Ok(())
     }
+}
+
+/// A request of an account that an entry of another account of the same person answered.
+struct Adopted {
+    fingerprint: Vec<u8>,
+    position: i64,
+    /// As the entry says.
+    request_key: Vec<u8>,
 }
 
 impl Tx {
@@ -136,20 +151,25 @@ impl Tx {
         .await
     }
 
-    /// Requests of an account that entries of other accounts of the same person answered.
     async fn adopted_requests(
         &mut self,
         account: i64,
-        after: &[u8],
-    ) -> Result<Vec<(Vec<u8>, i64)>> {
+        after: &(Vec<u8>, i64),
+    ) -> Result<Vec<Adopted>> {
         self.fetch_all(
-            "SELECT k.request_key, k.position FROM request_keys k \
-             JOIN entries e ON e.position = k.position AND e.request_key = k.request_key AND e.account_id <> k.account_id \
+            "SELECT k.fingerprint, k.position, e.request_key FROM request_keys k \
+             JOIN entries e ON e.position = k.position AND e.request_key IS NOT NULL AND e.account_id <> k.account_id \
              JOIN accounts a ON a.id = e.account_id JOIN users u ON u.id = a.user_id JOIN users p ON p.id = ABS(k.account_id) \
-             WHERE k.account_id = $1 AND k.request_key > $2 AND (e.account_id < 0) = (k.account_id < 0) AND COALESCE(u.merged_into, u.id) = COALESCE(p.merged_into, p.id) \
-             ORDER BY k.request_key LIMIT $3",
-            &[account.into(), after.into(), ROWS.into()],
-            |row| Ok((row.get(0)?, row.get(1)?)),
+             WHERE k.account_id = $1 AND (k.fingerprint, k.position) > ($2, $3) AND (e.account_id < 0) = (k.account_id < 0) \
+             AND COALESCE(u.merged_into, u.id) = COALESCE(p.merged_into, p.id) ORDER BY k.fingerprint, k.position LIMIT $4",
+            &[account.into(), after.0.as_slice().into(), after.1.into(), ROWS.into()],
+            |row| {
+                Ok(Adopted {
+                    fingerprint: row.get(0)?,
+                    position: row.get(1)?,
+                    request_key: row.get(2)?,
+                })
+            },
         )
         .await
     }

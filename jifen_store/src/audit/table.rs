@@ -34,7 +34,7 @@ pub(super) enum Key {
     One(i64),
     Two(i64, i64),
     Three(i64, i64, i64),
-    Request(i64, Vec<u8>),
+    Request(i64, Vec<u8>, i64),
     Usage(i64, i64, String, String),
 }
 
@@ -44,7 +44,11 @@ impl Key {
             Self::One(one) => vec![(*one).into()],
             Self::Two(one, two) => vec![(*one).into(), (*two).into()],
             Self::Three(one, two, three) => vec![(*one).into(), (*two).into(), (*three).into()],
-            Self::Request(account, key) => vec![(*account).into(), key.as_slice().into()],
+            Self::Request(account, fingerprint, position) => vec![
+                (*account).into(),
+                fingerprint.as_slice().into(),
+                (*position).into(),
+            ],
             Self::Usage(account, day, key, title) => {
                 vec![(*account).into(), (*day).into(), key.into(), title.into()]
             }

@@ -22,6 +22,7 @@ use super::error::{Error, Result};
 use super::migrate::{self, Applied, Migration};
 use super::row::{Row, Source};
 use super::value::Value;
+use crate::ledger::fingerprint;
 
 pub(super) use failure::failure;
 pub(super) use reader::Reader;
@@ -188,7 +189,7 @@ fn connect_writer(path: &Path, busy: Duration) -> Result<Connection> {
 
 fn apply(path: &Path, migrations: &'static [Migration]) -> Result<Vec<String>> {
     let mut connection = connect(path, Duration::from_secs(MIGRATION_SECONDS_MAX))?;
-    add_sha256(&connection)?;
+    add_functions(&connection)?;
     // SQLite changes a table by building it anew, which must not set off the references to the old one; they are
     // checked as a whole before the commit.
     connection
@@ -201,18 +202,29 @@ fn apply(path: &Path, migrations: &'static [Migration]) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Gives migrations PostgreSQL's function `sha256`, of bytes.
-fn add_sha256(connection: &Connection) -> Result<()> {
+/// Gives migrations PostgreSQL's function `sha256`, and `request_fingerprint`; of bytes.
+fn add_functions(connection: &Connection) -> Result<()> {
+    add_function(connection, "sha256", |bytes| {
+        Some(digest::digest(&digest::SHA256, bytes).as_ref().to_vec())
+    })?;
+    add_function(connection, "request_fingerprint", |key| {
+        Some(fingerprint(key.try_into().ok()?).to_vec())
+    })
+}
+
+fn add_function(
+    connection: &Connection,
+    name: &str,
+    of: fn(&[u8]) -> Option<Vec<u8>>,
+) -> Result<()> {
     connection
         .create_scalar_function(
-            "sha256",
+            name,
             1,
             FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC,
-            |context| match context.get_raw(0) {
+            move |context| match context.get_raw(0) {
                 ValueRef::Null => Ok(None),
-                ValueRef::Blob(bytes) => Ok(Some(
-                    digest::digest(&digest::SHA256, bytes).as_ref().to_vec(),
-                )),
+                ValueRef::Blob(bytes) => Ok(of(bytes)),
                 other => Err(rusqlite::Error::InvalidFunctionParameterType(
                     0,
                     other.data_type(),

@@ -10,6 +10,7 @@ use jifen_domain::ledger::{
 use jifen_domain::{AccountId, Time, UserId};
 
 use super::tail::Tail;
+use super::tail_usage::TailUsage;
 use super::{points, time};
 use crate::engine::{Column, Row};
 use crate::{Error, Result, Tx};
@@ -19,6 +20,7 @@ use crate::{Error, Result, Tx};
 pub struct LockedAccount {
     pub(super) account: Account,
     pub(super) tail: Tail,
+    pub(super) tail_usage: TailUsage,
     /// Some of its keys have caps.
     has_capped_keys: bool,
     merged_into: Option<AccountId>,
@@ -55,8 +57,8 @@ impl DerefMut for LockedAccount {
 impl Tx {
     pub(crate) async fn insert_account(&mut self, id: AccountId, user: UserId) -> Result<()> {
         self.execute(
-            "INSERT INTO accounts (id, user_id, balance, held, entry_count, charge_count, lot_count, tail, has_capped_keys) \
-             VALUES ($1, $2, 0, 0, 0, 0, 0, $3, 0) ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO accounts (id, user_id, balance, held, entry_count, charge_count, lot_count, tail, tail_usage, has_capped_keys) \
+             VALUES ($1, $2, 0, 0, 0, 0, 0, $3, $3, 0) ON CONFLICT (id) DO NOTHING",
             &[id.0.into(), user.0.into(), [].as_slice().into()],
         )
         .await
@@ -87,7 +89,7 @@ impl Tx {
         let mut accounts = self
             .lock_rows(
                 "SELECT id, balance, held, entry_count, charge_count, lot_count, front_lot, front_remaining, front_held, \
-                 front_expires_at, tail, has_capped_keys, merged_into FROM accounts WHERE id {in each} ORDER BY id",
+                 front_expires_at, tail, tail_usage, has_capped_keys, merged_into FROM accounts WHERE id {in each} ORDER BY id",
                 &[Column::ints(ids.iter().map(|id| id.0))],
                 read_account,
             )
@@ -100,7 +102,7 @@ impl Tx {
     pub(super) async fn look_at_account(&mut self, id: AccountId) -> Result<Option<LockedAccount>> {
         self.fetch_optional(
             "SELECT id, balance, held, entry_count, charge_count, lot_count, front_lot, front_remaining, front_held, \
-             front_expires_at, tail, has_capped_keys, merged_into FROM accounts WHERE id = $1",
+             front_expires_at, tail, tail_usage, has_capped_keys, merged_into FROM accounts WHERE id = $1",
             &[id.0.into()],
             read_account,
         )
@@ -265,8 +267,9 @@ fn read_account(row: &Row<'_>) -> Result<LockedAccount> {
         as_locked: account.clone(),
         account,
         tail: Tail::read(row.get(10)?, counts.entries)?,
-        has_capped_keys: row.get(11)?,
-        merged_into: row.get::<Option<i64>>(12)?.map(AccountId),
+        tail_usage: TailUsage::read(row.get(11)?)?,
+        has_capped_keys: row.get(12)?,
+        merged_into: row.get::<Option<i64>>(13)?.map(AccountId),
     })
 }
 

@@ -7,6 +7,7 @@ use jifen_domain::{AccountId, Time};
 use super::account::{LockedAccount, hold_state_name};
 use super::fold::Folding;
 use super::tail::Tail;
+use super::tail_usage::TailUsage;
 use crate::engine::{Column, RowStatement};
 use crate::{Error, Result, Tx};
 
@@ -32,9 +33,9 @@ impl Tx {
         let positions = self
             .next_positions(i64::try_from(entry_count).unwrap_or(i64::MAX))
             .await?;
-        let Folding { tails, blocks } = Folding::of(&moved, &positions);
+        let folding = Folding::of(&moved, &positions)?;
         let statements = [
-            update_accounts(&moved, &tails),
+            update_accounts(&moved, &folding.tails),
             insert_entries(&moved, &positions),
             // Draws and holds refer to lots, which may have been granted a moment before.
             insert_lots(&moved),
@@ -43,14 +44,14 @@ impl Tx {
             write_holds(&moved),
             write_hold_lots(&moved),
             write_spending(&moved),
+            folding.insert_blocks(),
+            folding.insert_requests(),
+            folding.add_usage()?,
         ];
         let changed = self.execute_all(&statements).await?;
         if changed.first().copied() != u64::try_from(moved.len()).ok() {
             let problem = "an account was changed by somebody else although it was locked";
             return Err(Error::Corrupt(problem.to_owned()));
-        }
-        if !blocks.is_empty() {
-            self.fold(&blocks).await?;
         }
         Ok(())
     }
@@ -205,13 +206,16 @@ fn update_lots<'a>(accounts: &[&'a LockedAccount]) -> RowStatement<'a> {
     }
 }
 
-fn update_accounts<'a>(accounts: &[&LockedAccount], tails: &'a [Tail]) -> RowStatement<'a> {
+fn update_accounts<'a>(
+    accounts: &[&LockedAccount],
+    tails: &'a [(Tail, TailUsage)],
+) -> RowStatement<'a> {
     let states: Vec<_> = accounts.iter().map(|account| account.state()).collect();
     let ints = |of: fn(&State) -> Option<i64>| Column::ints(states.iter().map(of));
     RowStatement {
         sql: "UPDATE accounts SET balance = $1, held = $2, entry_count = $3, charge_count = $4, lot_count = $5, front_lot = $6, \
-                 front_remaining = $7, front_held = $8, front_expires_at = $9, tail = $10 {from each} \
-                 WHERE accounts.id = $11 AND accounts.entry_count = $12",
+                 front_remaining = $7, front_held = $8, front_expires_at = $9, tail = $10, tail_usage = $11 {from each} \
+                 WHERE accounts.id = $12 AND accounts.entry_count = $13",
         columns: vec![
             ints(|state| Some(state.balance.get())),
             ints(|state| Some(state.held.get())),
@@ -222,7 +226,8 @@ fn update_accounts<'a>(accounts: &[&LockedAccount], tails: &'a [Tail]) -> RowSta
             ints(|state| Some(state.front?.remaining.get())),
             ints(|state| Some(state.front?.held.get())),
             ints(|state| state.front?.expires_at.map(Time::micros)),
-            Column::blobs(tails.iter().map(|tail| Some(tail.bytes()))),
+            Column::blobs(tails.iter().map(|(tail, _)| Some(tail.bytes()))),
+            Column::blobs(tails.iter().map(|(_, usage)| Some(usage.bytes()))),
             Column::ints(accounts.iter().map(|account| account.id().0)),
             Column::ints(
                 accounts

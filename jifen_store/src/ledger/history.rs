@@ -4,6 +4,7 @@ use jifen_domain::{AccountId, Points, Time, UserId};
 
 use super::points;
 use super::tail::{BLOCK_ENTRIES_I64, Tail, block_positions};
+use super::tail_usage::TailUsage;
 use crate::engine::{Column, Row};
 use crate::{Result, Tx};
 
@@ -32,7 +33,8 @@ pub struct Consumption {
 pub(super) struct Extent {
     entries: i64,
     charges: i64,
-    pub(super) tail: Tail,
+    tail: Tail,
+    pub(super) tail_usage: TailUsage,
 }
 
 impl Extent {
@@ -114,7 +116,7 @@ impl Tx {
 
     pub(super) async fn extent(&mut self, account: AccountId) -> Result<Option<Extent>> {
         self.fetch_optional(
-            "SELECT entry_count, charge_count, tail FROM accounts WHERE id = $1",
+            "SELECT entry_count, charge_count, tail, tail_usage FROM accounts WHERE id = $1",
             &[account.0.into()],
             |row| {
                 let entries = row.get(0)?;
@@ -122,6 +124,7 @@ impl Tx {
                     entries,
                     charges: row.get(1)?,
                     tail: Tail::read(row.get(2)?, entries)?,
+                    tail_usage: TailUsage::read(row.get(3)?)?,
                 })
             },
         )

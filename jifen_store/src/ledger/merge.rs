@@ -6,6 +6,7 @@ use jifen_domain::ledger::Refused;
 use jifen_domain::{AccountId, Time, UserId};
 
 use super::account::LockedAccount;
+use super::tail::Fingerprint;
 use crate::engine::Column;
 use crate::{Error, Result, Tx};
 
@@ -57,42 +58,25 @@ impl Tx {
     /// Lets the requests of an account that is merged into an older one be recognised there, too.
     async fn adopt_requests(&mut self, younger: AccountId, older: AccountId) -> Result<()> {
         self.execute(
-            "INSERT INTO request_keys (account_id, request_key, position) \
-             SELECT $1, request_key, position FROM request_keys WHERE account_id = $2 ON CONFLICT (account_id, request_key) DO NOTHING",
+            "INSERT INTO request_keys (account_id, fingerprint, position) \
+             SELECT $1, fingerprint, position FROM request_keys WHERE account_id = $2",
             &[older.0.into(), younger.0.into()],
         )
         .await?;
-        let adopted = self.latest_requests(younger).await?;
+        let younger = self.look_at_account(younger).await?;
+        let latest: Vec<(i64, Fingerprint)> = younger
+            .iter()
+            .flat_map(|account| account.tail.requests())
+            .collect();
         self.execute_rows(
-            "INSERT INTO request_keys (account_id, request_key, position) SELECT $1, $2, $3 {from each} \
-             WHERE true ON CONFLICT (account_id, request_key) DO NOTHING",
+            "INSERT INTO request_keys (account_id, fingerprint, position) SELECT $1, $2, $3 {from each}",
             &[
-                Column::ints(adopted.iter().map(|_| older.0)),
-                Column::blobs(adopted.iter().map(|(_, key)| key.as_slice())),
-                Column::ints(adopted.iter().map(|(position, _)| *position)),
+                Column::ints(latest.iter().map(|_| older.0)),
+                Column::blobs(latest.iter().map(|(_, fingerprint)| Some(fingerprint.as_slice()))),
+                Column::ints(latest.iter().map(|(position, _)| *position)),
             ],
         )
-        .await?;
-        // Its own latest requests are found in its tail, and get their rows when they are in a whole block.
-        for (_, own) in self.latest_requests(older).await? {
-            self.execute(
-                "DELETE FROM request_keys WHERE account_id = $1 AND request_key = $2",
-                &[older.0.into(), own.as_slice().into()],
-            )
-            .await?;
-        }
-        Ok(())
-    }
-
-    /// The requests of an account's tail, with the positions of their entries.
-    async fn latest_requests(&mut self, account: AccountId) -> Result<Vec<(i64, Vec<u8>)>> {
-        let account = self.look_at_account(account).await?;
-        let tail = account.iter().flat_map(|account| account.tail.positions());
-        self.fetch_rows(
-            "SELECT e.position, e.request_key FROM {each} (SELECT * FROM entries WHERE position = $1 AND request_key IS NOT NULL) e",
-            &[Column::ints(tail)],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )
         .await
+        .map(drop)
     }
 }

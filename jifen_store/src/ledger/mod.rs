@@ -11,6 +11,7 @@ mod history;
 mod merge;
 mod request;
 mod tail;
+mod tail_usage;
 mod usage;
 
 use jifen_domain::{AccountId, Points, Time};
@@ -22,7 +23,10 @@ pub use account::LockedAccount;
 pub use charge::StoredCharge;
 pub use history::Consumption;
 pub use request::Recorded;
-pub(crate) use tail::{BLOCK_BYTES, BLOCK_ENTRIES_I64, TAIL_ITEM_BYTES, Tail, block_positions};
+pub(crate) use tail::{
+    BLOCK_BYTES, BLOCK_ENTRIES_I64, Fingerprint, Tail, block_positions, fingerprint,
+};
+pub(crate) use tail_usage::TailUsage;
 pub use usage::UsageLine;
 
 /// Bytes of the key of a request and of the hash of what it asks for.

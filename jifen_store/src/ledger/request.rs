@@ -5,6 +5,7 @@ use jifen_domain::{AccountId, Points, Time};
 
 use super::account::LockedAccount;
 use super::points;
+use super::tail::{Fingerprint, fingerprint};
 use crate::engine::{Column, Row};
 use crate::{Error, Result, Tx};
 
@@ -45,26 +46,26 @@ impl Tx {
         accounts: &[LockedAccount],
         requests: &[(usize, Request)],
     ) -> Result<Vec<Option<Recorded>>> {
+        let fingerprints: Vec<Fingerprint> = requests
+            .iter()
+            .map(|(_, request)| fingerprint(&request.key))
+            .collect();
+        let account_of = |asked: usize| accounts.get(requests.get(asked)?.0);
         let mut places: Vec<(usize, i64)> = Vec::new();
-        for (asked, (account, request)) in requests.iter().enumerate() {
-            let in_tail = accounts
-                .get(*account)
-                .map(|account| account.tail.find(&request.key));
-            places.extend(
-                in_tail
-                    .into_iter()
-                    .flatten()
-                    .map(|position| (asked, position)),
-            );
+        for (asked, fingerprint) in fingerprints.iter().enumerate() {
+            let in_tail = account_of(asked)
+                .into_iter()
+                .flat_map(|account| account.tail.requests())
+                .filter(|(_, known)| known == fingerprint);
+            places.extend(in_tail.map(|(position, _)| (asked, position)));
         }
-        let account_of = |place: &usize| accounts.get(*place).map(|account| account.id().0);
         let in_blocks = self
             .fetch_rows(
-                "SELECT $1, k.position FROM {each} (SELECT position FROM request_keys WHERE account_id = $2 AND request_key = $3) k",
+                "SELECT $1, k.position FROM {each} (SELECT position FROM request_keys WHERE account_id = $2 AND fingerprint = $3) k",
                 &[
                     Column::ints((0_i64..).take(requests.len())),
-                    Column::ints(requests.iter().map(|(account, _)| account_of(account))),
-                    Column::blobs(requests.iter().map(|(_, request)| request.key.as_slice())),
+                    Column::ints((0..requests.len()).map(|asked| Some(account_of(asked)?.id().0))),
+                    Column::blobs(fingerprints.iter().map(|known| Some(known.as_slice()))),
                 ],
                 |row| Ok((read_place(row)?, row.get(1)?)),
             )
@@ -78,7 +79,13 @@ impl Tx {
             let is_it = requests
                 .get(asked)
                 .is_some_and(|(_, request)| request.key.as_slice() == key);
-            if let Some(place) = found.get_mut(asked).filter(|_| is_it) {
+            // Accounts that were merged may have used the same key: the account's own entry counts, else the oldest account's.
+            let own = account_of(asked).map(|account| account.id());
+            let rank = |one: &Recorded| (Some(one.account) != own, one.account, one.entry);
+            if let Some(place) = found.get_mut(asked).filter(|place| {
+                let known = place.as_ref();
+                is_it && known.is_none_or(|known| rank(&recorded) < rank(known))
+            }) {
                 *place = Some(recorded);
             }
         }

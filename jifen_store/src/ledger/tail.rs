@@ -1,4 +1,4 @@
-//! The entries of an account that are not in a whole block yet: where they are, and the beginnings of their request keys.
+//! The entries of an account that are not in a whole block yet: where they are, and which requests they answer.
 
 use crate::{Error, Result};
 
@@ -6,11 +6,24 @@ use crate::{Error, Result};
 pub(crate) const BLOCK_ENTRIES: usize = 32;
 /// The same, to number blocks with.
 pub(crate) const BLOCK_ENTRIES_I64: i64 = 32;
-/// Bytes an entry takes in a tail: its position and the beginning of its request key, zeros where there is none.
+/// Bytes an entry takes in a tail: its position and the fingerprint of its request, zeros where there is none.
 pub(crate) const TAIL_ITEM_BYTES: usize = 16;
 const POSITION_BYTES: usize = 8;
 /// Bytes of a block.
 pub(crate) const BLOCK_BYTES: usize = BLOCK_ENTRIES * POSITION_BYTES;
+
+/// Stands for the key of a request where entries are looked for. It changes with any one byte of the key; two requests may have the
+/// same, so the keys in their entries decide.
+pub(crate) type Fingerprint = [u8; 8];
+
+/// Both halves of the key in one; never zeros.
+pub(crate) fn fingerprint(request_key: &[u8; 16]) -> Fingerprint {
+    let folded = std::array::from_fn(|byte| request_key[byte] ^ request_key[byte + 8]);
+    match folded {
+        [0, 0, 0, 0, 0, 0, 0, 0] => [0, 0, 0, 0, 0, 0, 0, 1],
+        folded => folded,
+    }
+}
 
 /// The column `accounts.tail`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,44 +51,40 @@ impl Tail {
         &self.0
     }
 
-    /// Adds an entry. Returns the positions of a whole block once there are so many; the tail is empty then.
-    pub(crate) fn push(
-        &mut self,
-        position: i64,
-        request_key: Option<&[u8; 16]>,
-    ) -> Option<Vec<i64>> {
+    /// Adds an entry.
+    pub(crate) fn push(&mut self, position: i64, request: Option<Fingerprint>) {
         self.0.extend_from_slice(&position.to_be_bytes());
-        let beginning = request_key.and_then(|key| key.first_chunk::<POSITION_BYTES>());
-        self.0
-            .extend_from_slice(beginning.unwrap_or(&[0; POSITION_BYTES]));
-        if self.0.len() < BLOCK_ENTRIES * TAIL_ITEM_BYTES {
-            return None;
-        }
-        let positions = self.positions().collect();
-        self.0.clear();
-        Some(positions)
+        self.0.extend_from_slice(&request.unwrap_or_default());
+    }
+
+    /// Whether it has the entries of a block.
+    pub(super) fn is_whole(&self) -> bool {
+        self.0.len() >= BLOCK_ENTRIES * TAIL_ITEM_BYTES
     }
 
     /// The positions, of the oldest entry first.
     pub(crate) fn positions(&self) -> impl DoubleEndedIterator<Item = i64> {
-        self.0.chunks_exact(TAIL_ITEM_BYTES).filter_map(position)
+        self.items().map(|(position, _)| position)
     }
 
-    /// Where an entry with this request key may be.
-    pub(crate) fn find(&self, request_key: &[u8; 16]) -> impl Iterator<Item = i64> {
-        let items = self.0.chunks_exact(TAIL_ITEM_BYTES);
-        items
-            .filter(|item| item[POSITION_BYTES..] == request_key[..POSITION_BYTES])
-            .filter_map(position)
+    /// Where the entries are that answer requests.
+    pub(super) fn requests(&self) -> impl Iterator<Item = (i64, Fingerprint)> {
+        self.items()
+            .filter(|(_, fingerprint)| *fingerprint != Fingerprint::default())
+    }
+
+    /// Positions, and fingerprints of requests, zeros where there is none; of the oldest entry first.
+    pub(crate) fn items(&self) -> impl DoubleEndedIterator<Item = (i64, Fingerprint)> {
+        self.0.chunks_exact(TAIL_ITEM_BYTES).filter_map(|item| {
+            let (at, request) = item.split_at(POSITION_BYTES);
+            Some((position(at)?, *request.first_chunk()?))
+        })
     }
 }
 
 /// The column `entry_blocks.positions`.
-pub(crate) fn block_bytes(positions: &[i64]) -> Vec<u8> {
-    positions
-        .iter()
-        .flat_map(|position| position.to_be_bytes())
-        .collect()
+pub(crate) fn block_bytes(positions: impl Iterator<Item = i64>) -> Vec<u8> {
+    positions.flat_map(i64::to_be_bytes).collect()
 }
 
 /// What [`block_bytes`] wrote.

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use jifen_domain::key::china_day;
 use jifen_domain::{AccountId, Time};
 
-use super::history::Extent;
-use crate::engine::Column;
+use super::tail_usage::Line;
 use crate::{Error, Result, Tx};
 
 /// How often reading is repeated when entries were folded meanwhile.
@@ -43,15 +42,13 @@ impl Tx {
                 return Ok(Vec::new());
             };
             let folded = self.folded_usage(account, from, to, rows_max).await?;
-            let latest = self.latest_usage(account, known).await?;
             let now = self.extent(account).await?;
             if now
                 .as_ref()
                 .is_some_and(|now| now.blocks() == known.blocks())
             {
-                let inside = latest
-                    .into_iter()
-                    .filter(|line| (from..=to).contains(&line.day));
+                let latest = known.tail_usage.lines().map(UsageLine::from);
+                let inside = latest.filter(|line| (from..=to).contains(&line.day));
                 return Ok(UsageLine::add_up(folded.into_iter().chain(inside)));
             }
             extent = now;
@@ -76,33 +73,6 @@ impl Tx {
                     api_key_id: row.get(1)?,
                     title: row.get(2)?,
                     charges: row.get(3)?,
-                    points: row.get(4)?,
-                })
-            },
-        )
-        .await
-    }
-
-    /// Of the entries that are not in a whole block, a line each.
-    async fn latest_usage(
-        &mut self,
-        account: AccountId,
-        extent: &Extent,
-    ) -> Result<Vec<UsageLine>> {
-        let positions: Vec<i64> = extent.tail.positions().collect();
-        self.fetch_rows(
-            "SELECT e.at, e.api_key_id, e.title, e.kind, -e.points FROM {each} (SELECT * FROM entries \
-             WHERE position = $1 AND account_id = $2 AND kind IN ('charge', 'refund')) e",
-            &[
-                Column::ints(positions.iter().copied()),
-                Column::ints(positions.iter().map(|_| account.0)),
-            ],
-            |row| {
-                Ok(UsageLine {
-                    day: china_day(Time::from_micros(row.get(0)?)),
-                    api_key_id: row.get(1)?,
-                    title: row.get(2)?,
-                    charges: i64::from(row.get::<String>(3)? == "charge"),
                     points: row.get(4)?,
                 })
             },
@@ -191,6 +161,18 @@ impl Tx {
             .await?;
         lines.extend(held);
         Ok(lines)
+    }
+}
+
+impl From<Line<'_>> for UsageLine {
+    fn from(line: Line<'_>) -> Self {
+        Self {
+            day: line.day,
+            api_key_id: line.api_key_id.to_owned(),
+            title: line.title.to_owned(),
+            charges: line.charges,
+            points: line.points,
+        }
     }
 }
 

@@ -32,6 +32,14 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     ("UPDATE accounts SET entry_count = 3", "accounts_tail_whole"),
     (
+        "UPDATE accounts SET tail = substr(tail, 33), entry_count = 32",
+        "accounts_tail_usage_of_tail",
+    ),
+    (
+        "INSERT INTO request_keys SELECT id, substr(tail, 1, 7), 1 FROM accounts",
+        "request_keys_fingerprint_whole",
+    ),
+    (
         "UPDATE accounts SET charge_count = 3",
         "accounts_charge_count_within_entries",
     ),

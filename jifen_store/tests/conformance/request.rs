@@ -11,7 +11,7 @@ use crate::samples::{
 
 on_both_engines! {
     a_request_is_found_in_the_tail_and_in_blocks,
-    requests_with_the_same_beginning_are_told_apart,
+    requests_with_the_same_fingerprint_are_told_apart,
     requests_of_several_accounts_are_found_in_one_go,
     requests_of_a_merged_account_are_found_in_the_older,
 }
@@ -63,12 +63,16 @@ async fn a_request_is_found_in_the_tail_and_in_blocks(store: &TestStore) {
     assert_eq!(findings(store).await, []);
 }
 
-async fn requests_with_the_same_beginning_are_told_apart(store: &TestStore) {
+async fn requests_with_the_same_fingerprint_are_told_apart(store: &TestStore) {
     add_users(store, &[1]).await;
     give(store, 1, gift("a", 1_000, None), at(0)).await;
-    let twin = |last: u8| {
+    // Both halves change alike, so what they are together does not. The second of each pair has equal halves.
+    let twin = |number: u8| {
         let mut twin = request(1, 1);
-        twin.key[15] = last;
+        if number % 2 == 1 {
+            twin.key = [0; 16];
+        }
+        (twin.key[7], twin.key[15]) = (twin.key[7] ^ number, twin.key[15] ^ number);
         twin
     };
     // One without a key of its own, whose place in the tail is all zeros.
@@ -79,19 +83,19 @@ async fn requests_with_the_same_beginning_are_told_apart(store: &TestStore) {
     charge_fast(store, 1, 1, call("k"), None, at(1))
         .await
         .unwrap();
-    for last in 0..40 {
+    for number in 0..80 {
         let mut tx = store.begin().await.unwrap();
         let accounts = locked(&mut tx, &[1]).await;
-        let asked = [(0, twin(last)), (0, zeros), (0, twin(last.wrapping_sub(1)))];
+        let asked = [(0, twin(number)), (0, zeros), (0, twin(number / 2))];
         let found = tx.recorded_requests(&accounts, &asked).await.unwrap();
         let entries: Vec<Option<i64>> = found
             .iter()
             .map(|found| Some(found.as_ref()?.entry))
             .collect();
-        let before = (last > 0).then_some(i64::from(last) + 2);
-        assert_eq!(entries, [None, None, before], "{last}");
+        let before = (number > 0).then_some(i64::from(number / 2) + 3);
+        assert_eq!(entries, [None, None, before], "{number}");
         drop(tx);
-        charge_fast(store, 1, 1, call("k"), Some(twin(last)), at(2))
+        charge_fast(store, 1, 1, call("k"), Some(twin(number)), at(2))
             .await
             .unwrap();
     }
