@@ -4,8 +4,6 @@
 
 use std::collections::BTreeMap;
 
-use jifen_domain::ledger::{Entry, Movement};
-
 use super::account::LockedAccount;
 use super::tail::{BLOCK_ENTRIES_I64, Fingerprint, Tail, block_bytes, fingerprint};
 use super::tail_usage::{TailUsage, too_large};
@@ -39,22 +37,23 @@ impl Folding {
         let mut next = positions.iter();
         for account in moved {
             let (mut tail, mut usage) = (account.tail.clone(), account.tail_usage.clone());
-            let mut charges = account.as_locked.counts().charges;
+            let mut charges_before = account.as_locked.counts().charges - usage.charges();
             for (entry, position) in account.journal().iter().zip(&mut next) {
-                charges += i64::from(is_charge(entry));
                 usage.add(entry)?;
                 let request = entry.request.as_ref();
                 tail.push(*position, request.map(|request| fingerprint(&request.key)));
                 if tail.is_whole() {
                     let (tail, usage) = (std::mem::take(&mut tail), std::mem::take(&mut usage));
+                    let charges_after = charges_before + usage.charges();
                     blocks.push(Block {
                         account: account.id().0,
                         number: (entry.number - 1) / BLOCK_ENTRIES_I64,
-                        charges_before: charges - usage.charges(),
+                        charges_before,
                         positions: block_bytes(tail.positions()),
                         requests: tail.requests().collect(),
                         usage,
                     });
+                    charges_before = charges_after;
                 }
             }
             tails.push((tail, usage));
@@ -123,8 +122,4 @@ impl Folding {
             ],
         })
     }
-}
-
-fn is_charge(entry: &Entry) -> bool {
-    matches!(entry.movement, Movement::Charge { .. })
 }

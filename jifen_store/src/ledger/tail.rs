@@ -3,11 +3,11 @@
 use crate::{Error, Result};
 
 /// Entries in a block.
-pub(crate) const BLOCK_ENTRIES: usize = 32;
+const BLOCK_ENTRIES: usize = 32;
 /// The same, to number blocks with.
 pub(crate) const BLOCK_ENTRIES_I64: i64 = 32;
 /// Bytes an entry takes in a tail: its position and the fingerprint of its request, zeros where there is none.
-pub(crate) const TAIL_ITEM_BYTES: usize = 16;
+const TAIL_ITEM_BYTES: usize = 16;
 const POSITION_BYTES: usize = 8;
 /// Bytes of a block.
 pub(crate) const BLOCK_BYTES: usize = BLOCK_ENTRIES * POSITION_BYTES;
@@ -47,12 +47,12 @@ impl Tail {
         }
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         &self.0
     }
 
     /// Adds an entry.
-    pub(crate) fn push(&mut self, position: i64, request: Option<Fingerprint>) {
+    pub(super) fn push(&mut self, position: i64, request: Option<Fingerprint>) {
         self.0.extend_from_slice(&position.to_be_bytes());
         self.0.extend_from_slice(&request.unwrap_or_default());
     }
@@ -83,7 +83,7 @@ impl Tail {
 }
 
 /// The column `entry_blocks.positions`.
-pub(crate) fn block_bytes(positions: impl Iterator<Item = i64>) -> Vec<u8> {
+pub(super) fn block_bytes(positions: impl Iterator<Item = i64>) -> Vec<u8> {
     positions.flat_map(i64::to_be_bytes).collect()
 }
 

@@ -36,7 +36,7 @@ impl TailUsage {
         Ok(Self(bytes))
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         &self.0
     }
 
