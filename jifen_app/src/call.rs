@@ -14,7 +14,7 @@ use quick_cache::sync::Cache;
 
 use crate::App;
 use crate::error::{Error, Limit, Result, Text};
-use crate::pipeline::{Answer, Declined, Operation, Outcome};
+use crate::pipeline::{Answer, Declined, Operation, Outcome, Settled};
 use crate::rate_limits::{Limited, Rates};
 
 /// Bytes of an idempotency key.
@@ -167,37 +167,28 @@ impl App {
     }
 
     /// Puts an operation through the pipeline: on an account, or on the one into which that was merged.
-    pub(crate) async fn submit(
-        &self,
-        account: AccountId,
-        operation: impl Fn(AccountId) -> Operation,
-    ) -> Result<Outcome> {
-        let outcome = self.pipeline.submit(operation(account)).await?;
-        self.follow(account, outcome, operation).await
+    pub(crate) async fn submit(&self, operation: Operation) -> Result<Outcome> {
+        let settled = self.pipeline.submit(operation).await?;
+        self.follow(settled).await
     }
 
     /// What becomes of an operation that has been through the pipeline, when a merge has come in between.
-    pub(crate) async fn follow(
-        &self,
-        mut account: AccountId,
-        mut outcome: Outcome,
-        operation: impl Fn(AccountId) -> Operation,
-    ) -> Result<Outcome> {
-        loop {
-            outcome = match outcome {
-                // Each is older than the one before, so this ends.
-                Err(Declined::Moved(older)) => {
-                    account = older;
-                    self.pipeline.submit(operation(older)).await?
-                }
-                // The survivor has used the key for itself; so may have the one who asks.
-                Err(Declined::Reused) => {
-                    let first = self.recorded(account, operation(account).request).await?;
-                    return Ok(first.ok_or(Declined::Reused));
-                }
-                outcome => return Ok(outcome),
-            };
+    pub(crate) async fn follow(&self, settled: Settled) -> Result<Outcome> {
+        let Settled {
+            mut operation,
+            mut outcome,
+        } = settled;
+        // Each is older than the one before, so this ends.
+        while let Err(Declined::Moved(older)) = outcome {
+            operation.account = older;
+            Settled { operation, outcome } = self.pipeline.submit(operation).await?;
         }
+        if outcome == Err(Declined::Reused) {
+            // The survivor has used the key for itself; so may have the one who asks.
+            let first = self.recorded(operation.account, operation.request).await?;
+            return Ok(first.ok_or(Declined::Reused));
+        }
+        Ok(outcome)
     }
 
     async fn recorded(&self, account: AccountId, request: Request) -> Result<Option<Answer>> {

@@ -93,12 +93,12 @@ impl App {
         let now = self.now();
         let used_key = self.noted_uses.to_note(&call.key, now);
         let outcome = self
-            .submit(call.key.account(), |account| Operation {
-                account,
+            .submit(Operation {
+                account: call.key.account(),
                 request: named,
                 action: Action::Charge {
                     points: call.points,
-                    detail: call.detail.clone(),
+                    detail: call.detail,
                 },
                 used_key: used_key.clone(),
             })
@@ -119,7 +119,7 @@ impl App {
     pub async fn charge_batch(
         &self,
         gateway: &ServiceCredential,
-        charges: &[(String, ChargeRequest)],
+        charges: Vec<(String, ChargeRequest)>,
     ) -> Result<Vec<Result<Charged>>> {
         require_batch_size(charges.len())?;
         self.require_charges_open().await?;
@@ -127,11 +127,11 @@ impl App {
         let mut results: Vec<Option<Result<Charged>>> = Vec::with_capacity(charges.len());
         let mut calls = Vec::with_capacity(charges.len());
         let mut operations = Vec::with_capacity(charges.len());
-        for (place, (idempotency_key, request)) in charges.iter().enumerate() {
-            let input = call::input_of(request);
+        for (place, (idempotency_key, request)) in charges.into_iter().enumerate() {
+            let input = call::input_of(&request);
             let input = input.each_ref().map(String::as_str);
-            let admitted = match call::request(gateway, idempotency_key, &input) {
-                Ok(named) => match self.admit(gateway, request).await {
+            let admitted = match call::request(gateway, &idempotency_key, &input) {
+                Ok(named) => match self.admit(gateway, &request).await {
                     Ok(call) => Ok((named, call)),
                     Err(error) => Err((Some(named), error)),
                 },
@@ -163,16 +163,10 @@ impl App {
                 }
             }
         }
-        let outcomes = self.pipeline.submit_all(operations.clone()).await?;
-        let outcomes = operations.into_iter().zip(outcomes);
-        for ((place, key, rates, is_to_note), (operation, outcome)) in
-            calls.into_iter().zip(outcomes)
-        {
-            let followed = self.follow(operation.account, outcome, |account| Operation {
-                account,
-                ..operation.clone()
-            });
-            let made = followed.await.and_then(|outcome| outcome.map_err(declined));
+        let settled = self.pipeline.submit_all(operations).await?;
+        for ((place, key, rates, is_to_note), settled) in calls.into_iter().zip(settled) {
+            let followed = self.follow(settled).await;
+            let made = followed.and_then(|outcome| outcome.map_err(declined));
             let result = made.map(|answer| Charged::new(&key, &answer, rates));
             if is_to_note && result.is_ok() {
                 self.noted_uses.noted(key.id.clone(), now);

@@ -76,12 +76,12 @@ impl App {
         let expires_at = now.plus_seconds(seconds);
         let used_key = self.noted_uses.to_note(&call.key, now);
         let outcome = self
-            .submit(call.key.account(), |account| Operation {
-                account,
+            .submit(Operation {
+                account: call.key.account(),
                 request: named,
                 action: Action::Hold {
                     points: call.points,
-                    detail: call.detail.clone(),
+                    detail: call.detail,
                     expires_at,
                 },
                 used_key: used_key.clone(),
@@ -222,7 +222,7 @@ impl App {
                 used_key: None,
             };
             let ends = !matches!(operation.action, Action::Extend { .. });
-            match self.pipeline.submit(operation).await? {
+            match self.pipeline.submit(operation).await?.outcome {
                 Ok(answer) => return Ok((answer, place)),
                 Err(Declined::Refused(Refused::NoSuchHold, _)) => {}
                 Err(Declined::Reused) if ends => {}

@@ -28,7 +28,7 @@ use crate::environment::Environment;
 use crate::error::{Error, Result};
 
 pub use counts::{Distribution, PipelineCounts};
-pub(crate) use operation::{Action, Answer, Declined, Operation, Outcome};
+pub(crate) use operation::{Action, Answer, Declined, Operation, Outcome, Settled};
 
 use counts::Counters;
 
@@ -62,7 +62,7 @@ struct Context {
 
 struct Job {
     operation: Operation,
-    answer: oneshot::Sender<Outcome>,
+    answer: oneshot::Sender<Settled>,
 }
 
 impl Pipeline {
@@ -83,19 +83,19 @@ impl Pipeline {
     }
 
     /// Does one operation. What it answers is on the disk.
-    pub(crate) async fn submit(&self, operation: Operation) -> Result<Outcome> {
-        let (answer, outcome) = oneshot::channel();
+    pub(crate) async fn submit(&self, operation: Operation) -> Result<Settled> {
+        let (answer, settled) = oneshot::channel();
         self.queue_of(operation.account)
             .try_send(Job { operation, answer })
             .map_err(|refused| match refused {
                 TrySendError::Full(_) => self.turn_away(1),
                 TrySendError::Closed(_) => lost(),
             })?;
-        outcome.await.map_err(|_| lost())
+        settled.await.map_err(|_| lost())
     }
 
     /// Does several, all of them accepted into the queue or none. In the order given, as far as they are on one account.
-    pub(crate) async fn submit_all(&self, operations: Vec<Operation>) -> Result<Vec<Outcome>> {
+    pub(crate) async fn submit_all(&self, operations: Vec<Operation>) -> Result<Vec<Settled>> {
         let queues = self.queues();
         let mut wanted = vec![0; queues.len()];
         for operation in &operations {
@@ -109,19 +109,19 @@ impl Pipeline {
                 TrySendError::Closed(()) => lost(),
             })?);
         }
-        let mut outcomes = Vec::with_capacity(operations.len());
+        let mut waiting = Vec::with_capacity(operations.len());
         for operation in operations {
-            let (answer, outcome) = oneshot::channel();
+            let (answer, settled) = oneshot::channel();
             let place = places[place(operation.account, queues.len())].next();
             place.ok_or_else(lost)?.send(Job { operation, answer });
-            outcomes.push(outcome);
+            waiting.push(settled);
         }
         drop(places);
-        let mut answers = Vec::with_capacity(outcomes.len());
-        for outcome in outcomes {
-            answers.push(outcome.await.map_err(|_| lost())?);
+        let mut all = Vec::with_capacity(waiting.len());
+        for settled in waiting {
+            all.push(settled.await.map_err(|_| lost())?);
         }
-        Ok(answers)
+        Ok(all)
     }
 
     /// What it has done so far, and what waits in it.
@@ -211,9 +211,10 @@ impl Context {
             let outcomes = group::settle(&self, &operations, seat).await;
             self.counters.ended(&outcomes);
             let answering = async move {
-                for (answer, outcome) in answers.into_iter().zip(outcomes) {
+                let settled = operations.into_iter().zip(outcomes);
+                for (answer, (operation, outcome)) in answers.into_iter().zip(settled) {
                     // Whoever has gone away asks again with the same idempotency key.
-                    drop(answer.send(outcome));
+                    drop(answer.send(Settled { operation, outcome }));
                 }
             };
             match seat {

@@ -44,8 +44,8 @@ impl App {
         let named = call::request(gateway, idempotency_key, &["refund", id, &amount])?;
         let grace_until = self.now().plus_days(self.settings.refund_grace_days);
         let outcome = self
-            .submit(charged, |account| Operation {
-                account,
+            .submit(Operation {
+                account: charged,
                 request: named,
                 action: Action::Refund {
                     charged,

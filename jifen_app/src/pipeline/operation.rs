@@ -57,6 +57,13 @@ impl Action {
     }
 }
 
+/// An operation that has been through the pipeline, and how it ended.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    pub(crate) operation: Operation,
+    pub(crate) outcome: Outcome,
+}
+
 pub(crate) type Outcome = Result<Answer, Declined>;
 
 /// What was done, now or before for the same request.

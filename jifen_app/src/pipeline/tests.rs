@@ -12,7 +12,7 @@ use jifen_domain::{AccountId, Points, Time, UserId};
 use jifen_store::Store;
 use jifen_store::testing::TestStore;
 
-use super::{Action, Answer, Declined, Operation, Outcome, Pipeline, PipelineSettings};
+use super::{Action, Answer, Declined, Operation, Outcome, Pipeline, PipelineSettings, Settled};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 
@@ -132,8 +132,14 @@ async fn state_of(store: &Store, account: AccountId) -> (i64, i64) {
     (account.balance().get(), account.counts().charges)
 }
 
-fn done(outcome: Result<Outcome>) -> Answer {
-    outcome.expect("there is room").expect("it is done")
+fn done(settled: Result<Settled>) -> Answer {
+    let outcome = settled.expect("there is room").outcome;
+    outcome.expect("it is done")
+}
+
+async fn all(pipeline: &Pipeline, operations: Vec<Operation>) -> Vec<Outcome> {
+    let settled = pipeline.submit_all(operations).await.unwrap();
+    settled.into_iter().map(|one| one.outcome).collect()
 }
 
 async fn of_200_concurrent_charges_at_two_nodes_exactly_as_many_succeed_as_there_are_points(
@@ -157,7 +163,7 @@ async fn of_200_concurrent_charges_at_two_nodes_exactly_as_many_succeed_as_there
     });
     let mut left = Vec::new();
     for outcome in join_all(charges).await {
-        match outcome.unwrap().unwrap() {
+        match outcome.unwrap().unwrap().outcome {
             Ok(answer) => {
                 assert_eq!((answer.points, answer.is_replay), (1, false));
                 left.push(answer.available.get());
@@ -198,7 +204,7 @@ async fn a_broken_account_fails_alone_and_its_neighbours_are_charged(database: &
         charge(accounts[place], 4, number)
     });
     let operations: Vec<Operation> = operations.collect();
-    let outcomes = pipeline.submit_all(operations.clone()).await.unwrap();
+    let outcomes = all(&pipeline, operations.clone()).await;
     for (operation, outcome) in operations.iter().zip(&outcomes) {
         if operation.account == accounts[1] {
             let Err(Declined::Broken(problem)) = outcome else {
@@ -212,7 +218,7 @@ async fn a_broken_account_fails_alone_and_its_neighbours_are_charged(database: &
     assert_eq!(state_of(database, accounts[0]).await, (2, 2));
     assert_eq!(state_of(database, accounts[2]).await, (2, 2));
     // A repetition finds what was done, and does nothing more.
-    let again = pipeline.submit_all(operations).await.unwrap();
+    let again = all(&pipeline, operations).await;
     for (first, again) in outcomes.into_iter().zip(again) {
         assert_eq!(
             again,
@@ -229,7 +235,11 @@ async fn an_account_that_is_healed_can_be_charged_again(database: &TestStore) {
     let pipeline = pipeline(database, ONE_GROUP);
     let account = open(database, 1, &[5, 5]).await;
     damage(database, account, 1).await;
-    let broken = pipeline.submit(charge(account, 6, 1)).await.unwrap();
+    let broken = pipeline
+        .submit(charge(account, 6, 1))
+        .await
+        .unwrap()
+        .outcome;
     assert!(matches!(broken, Err(Declined::Broken(_))), "{broken:?}");
     damage(database, account, -1).await;
     assert_eq!(state_of(database, account).await, (10, 0));
@@ -244,7 +254,7 @@ async fn a_repetition_within_a_batch_is_done_once(database: &TestStore) {
     let mut other = charge(account, 1, 1);
     other.request.input = [9; 8];
     let twice = [charge(account, 3, 1), charge(account, 3, 1), other];
-    let outcomes = pipeline.submit_all(twice.to_vec()).await.unwrap();
+    let outcomes = all(&pipeline, twice.to_vec()).await;
     let [Ok(first), Ok(second), Err(third)] = outcomes.as_slice() else {
         panic!("{outcomes:?}");
     };
@@ -323,7 +333,7 @@ async fn a_full_queue_says_so_at_once_and_everything_in_it_is_done() {
     for outcome in join_all(waiting).await {
         assert!(!done(outcome).is_replay);
     }
-    assert!(last.await.unwrap()[0].is_ok());
+    assert!(last.await.unwrap()[0].outcome.is_ok());
     assert_eq!(state_of(&database, account).await, (96, 4));
     // What was refused was not done.
     let later = done(pipeline.submit(charge(account, 1, 12)).await);
@@ -367,14 +377,14 @@ async fn a_panic_ends_neither_the_worker_nor_the_neighbours() {
     );
     let bug = Arc::new(Buggy(AtomicBool::new(true)));
     let pipeline = Pipeline::new(database.store(), bug.clone(), ONE_GROUP);
-    let broken = pipeline.submit(charge(one, 1, 1)).await.unwrap();
+    let broken = pipeline.submit(charge(one, 1, 1)).await.unwrap().outcome;
     assert!(matches!(broken, Err(Declined::Broken(_))), "{broken:?}");
     assert!(!done(pipeline.submit(charge(one, 1, 1)).await).is_replay);
 
     bug.0.store(true, Ordering::SeqCst);
     let both = vec![charge(one, 2, 2), charge(other, 3, 3)];
-    for outcome in pipeline.submit_all(both).await.unwrap() {
-        assert!(!done(Ok(outcome)).is_replay);
+    for settled in pipeline.submit_all(both).await.unwrap() {
+        assert!(!done(Ok(settled)).is_replay);
     }
     assert_eq!(state_of(&database, one).await, (7, 2));
     assert_eq!(state_of(&database, other).await, (7, 1));

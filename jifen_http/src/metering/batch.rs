@@ -56,7 +56,7 @@ pub(crate) async fn charge(
     let tried = if charges.is_empty() {
         Vec::new()
     } else {
-        app.charge_batch(&gateway.credential, &charges).await?
+        app.charge_batch(&gateway.credential, charges).await?
     };
     let mut tried = tried.into_iter();
     let results = results

@@ -154,9 +154,9 @@ impl World {
         let accounts = asked.iter().map(|one| one.account);
         self.node.extend(accounts.map(|account| (account, node)));
         let operations = asked.iter().map(operation).collect();
-        let outcomes = self.block_on(self.nodes()[node].submit_all(operations));
-        let outcomes = outcomes.map_err(|error| format!("the batch: {error:?}"))?;
-        let heard: Vec<Judged> = outcomes.into_iter().map(|one| verdict(Ok(one))).collect();
+        let settled = self.block_on(self.nodes()[node].submit_all(operations));
+        let settled = settled.map_err(|error| format!("the batch: {error:?}"))?;
+        let heard: Vec<Judged> = settled.into_iter().map(|one| verdict(Ok(one))).collect();
         self.hear_all(asked, &heard)
     }
 

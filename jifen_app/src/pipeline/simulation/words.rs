@@ -5,7 +5,7 @@ use jifen_domain::{AccountId, Points, Time};
 
 use super::auditor::{self, Asked, Done, Judged, Verdict, Why};
 use crate::error::Result;
-use crate::pipeline::{Action, Declined, Operation, Outcome};
+use crate::pipeline::{Action, Declined, Operation, Settled};
 
 pub(super) fn time(second: i64) -> Time {
     Time::from_seconds(second).expect("histories are short")
@@ -90,8 +90,8 @@ pub(super) fn operation(asked: &Asked) -> Operation {
 }
 
 /// An answer in the auditor's words.
-pub(super) fn verdict(heard: Result<Outcome>) -> Judged {
-    let declined = match heard.map_err(|error| format!("{error:?}"))? {
+pub(super) fn verdict(heard: Result<Settled>) -> Judged {
+    let declined = match heard.map_err(|error| format!("{error:?}"))?.outcome {
         Ok(answer) => {
             let until = answer.until;
             return Ok(Verdict::Done(Done {
