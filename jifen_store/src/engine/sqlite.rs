@@ -167,7 +167,7 @@ fn connect(path: &Path, busy: Duration) -> Result<Connection> {
              PRAGMA foreign_keys = ON;
              PRAGMA trusted_schema = OFF;
              PRAGMA temp_store = MEMORY;
-             PRAGMA cache_size = -16384;
+             PRAGMA cache_size = -4096;
              PRAGMA journal_size_limit = 268435456;",
         )
         .map_err(unavailable)?;
@@ -180,7 +180,7 @@ fn connect_writer(path: &Path, busy: Duration) -> Result<Connection> {
     let connection = connect(path, busy)?;
     connection
         .execute_batch(
-            "PRAGMA cache_size = -32768;
+            "PRAGMA cache_size = -16384;
              PRAGMA wal_autocheckpoint = 64000;",
         )
         .map_err(|error| failure(&connection, &error, "PRAGMA"))?;
