@@ -12,6 +12,9 @@ use jifen_store::{Error as StoreError, LockedAccount, Recorded, StoredCharge, Tx
 use super::operation::{Action, Answer, Declined, Operation, Outcome};
 use super::{Context, Seat};
 
+/// Accounts that are written together: bounds what lies in buffers on its way to the database.
+const ACCOUNTS_AT_ONCE: usize = 1_000;
+
 /// Does a group and says how each operation ended. When the group fails as a whole, each account's operations are done by
 /// themselves, so that one bad account does not fail the others.
 pub(super) async fn settle(
@@ -99,7 +102,9 @@ async fn transact(
     for place in undecided {
         group.decide(place);
     }
-    tx.append_journals(&group.accounts).await?;
+    for accounts in group.accounts.chunks(ACCOUNTS_AT_ONCE) {
+        tx.append_journals(accounts).await?;
+    }
     for ((account, entry), charge) in &group.charges {
         if charge.refunded > charge.stored.refunded {
             tx.put_refunded(*account, *entry, charge.stored.points, charge.refunded)
