@@ -91,8 +91,10 @@ enum Part {
     Spread,
     /// Charges all on one account.
     One,
-    /// Batches of 100 charges.
+    /// Batches of 100 charges, spread over many accounts.
     Batch,
+    /// Batches of 100 charges, each batch on one account.
+    BatchOne,
     /// PostgreSQL's own benchmark.
     Pgbench,
     /// Latency of spread charges at half their rate.

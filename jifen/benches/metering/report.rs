@@ -306,11 +306,11 @@ fn aim_of(engine: &Measured, part: Part) -> Option<Aim> {
     let (ratio, of) = match (engine.engine, part) {
         (Engine::Sqlite, Part::Spread) => (0.5, "echo"),
         (Engine::Sqlite, Part::One) => (0.6, "echo"),
-        (Engine::Sqlite, Part::Batch) => (3.0, "echo"),
+        (Engine::Sqlite, Part::Batch | Part::BatchOne) => (3.0, "echo"),
         (Engine::Sqlite, Part::Verify) => (0.85, "echo"),
         (Engine::Postgres, Part::Spread) => (2.0, "pgbench"),
         (Engine::Postgres, Part::One) => (2.5, "pgbench"),
-        (Engine::Postgres, Part::Batch) => (6.0, "pgbench"),
+        (Engine::Postgres, Part::Batch | Part::BatchOne) => (6.0, "pgbench"),
         _ => return None,
     };
     let base = match of {
@@ -327,6 +327,7 @@ fn name_of(part: Part) -> &'static str {
         Part::Spread => "charges over all accounts",
         Part::One => "charges all on one account",
         Part::Batch => "charges in batches of 100",
+        Part::BatchOne => "charges in batches of 100, each on one account",
         Part::Half => "charges over all accounts, at half that rate",
         Part::Single => "charges over all accounts, a transaction each",
         Part::Pgbench => "pgbench",

@@ -37,14 +37,19 @@ pub(crate) fn echoes(gateway: &Gateway, api_keys: &[String]) -> Arc<dyn Requests
     posts(ECHO_URL, gateway, api_keys)
 }
 
-/// Batches of charges of a point each.
-pub(crate) fn batches(gateway: &Gateway, api_keys: &[String], size: usize) -> Arc<dyn Requests> {
+/// Batches of charges of a point each, every one over as many accounts as said, or nearly.
+pub(crate) fn batches(
+    gateway: &Gateway,
+    api_keys: &[String],
+    size: u64,
+    accounts: u64,
+) -> Arc<dyn Requests> {
     /// Each batch names other keys; some hundred batches name all of them.
     const BATCHES: u64 = 256;
     let batch = |number: u64| {
-        let charges: Vec<_> = (0..size as u64)
+        let charges: Vec<_> = (0..size)
             .map(|place| {
-                let key = &api_keys[pick(number * size as u64 + place, api_keys.len())];
+                let key = &api_keys[pick(number * size + place % accounts, api_keys.len())];
                 json!({ "idempotencyKey": KEY, "apiKey": key, "points": 1, "title": "OCR" })
             })
             .collect();

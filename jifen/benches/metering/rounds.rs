@@ -12,7 +12,7 @@ use crate::requests::{self, Requests};
 use crate::{Bench, Part, Scale, prepare, start_mall, start_mall_with};
 
 /// Charges in a batch.
-const BATCH: usize = 100;
+const BATCH: u64 = 100;
 
 /// What the rounds found.
 #[derive(Default)]
@@ -52,6 +52,7 @@ pub(crate) async fn measure(bench: &Bench) -> Rounds {
         Part::Spread,
         Part::One,
         Part::Batch,
+        Part::BatchOne,
         Part::Pgbench,
     ];
     if !parts.into_iter().any(|part| bench.wants(part)) {
@@ -108,7 +109,13 @@ async fn prepare(bench: &Bench, database: &Database) -> Vec<Kind> {
     let accounts = bench.scale.accounts;
     let writing = prepare::small_ledger(database, accounts);
     bench.step("a ledger of few entries", writing).await;
-    let charging = [Part::Verify, Part::Spread, Part::One, Part::Batch];
+    let charging = [
+        Part::Verify,
+        Part::Spread,
+        Part::One,
+        Part::Batch,
+        Part::BatchOne,
+    ];
     let (gateway, keys) = if charging.into_iter().any(|part| bench.wants(part)) {
         let making = prepare::gateway_and_keys(database, 1..=accounts);
         bench.step("keys", making).await
@@ -130,8 +137,13 @@ async fn prepare(bench: &Bench, database: &Database) -> Vec<Kind> {
         kind(Part::One, 1, requests::charges(&gateway, &keys[..1])),
         kind(
             Part::Batch,
-            BATCH as u64,
-            requests::batches(&gateway, &keys, BATCH),
+            BATCH,
+            requests::batches(&gateway, &keys, BATCH, BATCH),
+        ),
+        kind(
+            Part::BatchOne,
+            BATCH,
+            requests::batches(&gateway, &keys, BATCH, 1),
         ),
     ];
     kinds.retain(|kind| bench.wants(kind.line.part));

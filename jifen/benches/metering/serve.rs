@@ -15,6 +15,7 @@ use jifen_app::SystemEnvironment;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use crate::requests::ECHO_URL;
 
@@ -39,9 +40,11 @@ async fn serve() {
     let http_config = commands::http_config(&config).unwrap();
     let echo_route = Router::new().route(ECHO_URL, post(echo));
     let router = jifen_http::router_with(app.clone(), &http_config, echo_route);
+    let following = commands::follow_changes(&app);
     let worker = tokio::spawn(async move { app.work(next(&mut stop_work)).await });
     jifen_http::serve(listener, router, &http_config, next(&mut stop_http)).await;
     worker.await.unwrap();
+    following.iter().for_each(JoinHandle::abort);
 }
 
 async fn next(signal: &mut Signal) {

@@ -33,7 +33,7 @@ use crate::config::Config;
 use crate::{development, instance, telemetry};
 use output::Output;
 
-pub use serve::http_config;
+pub use serve::{follow_changes, http_config};
 
 /// A mall that sells API access as prepaid points (积分商城).
 #[derive(Parser)]

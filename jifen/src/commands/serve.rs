@@ -101,7 +101,7 @@ impl Mall {
 }
 
 /// Takes note of what other nodes change, so that what is remembered of it is forgotten.
-fn follow_changes(app: &App) -> Vec<JoinHandle<()>> {
+pub fn follow_changes(app: &App) -> Vec<JoinHandle<()>> {
     vec![
         tokio::spawn(app.follow_key_changes()),
         tokio::spawn(app.follow_tariff_changes()),
