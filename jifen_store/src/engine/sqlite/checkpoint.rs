@@ -1,7 +1,7 @@
 //! Moving the write-ahead log into the database file while others write.
 //!
 //! SQLite by itself does it in a commit, and whoever waits for that waits for all of it: some ten milliseconds under load. Here a
-//! thread moves nearly everything on a connection of its own, then what was written meanwhile, and so on; the last few pages
+//! thread moves everything on a connection of its own, then what was written meanwhile, and so on; the last few pages
 //! are left to the writer, because the log begins anew only when all of it was moved and nobody writes.
 
 use std::path::Path;
@@ -21,10 +21,9 @@ const COMMITS_BETWEEN_LOOKS: u32 = 32;
 /// Pages in the log that are worth the moving: 64 MiB. The longer the log, the more often a page that is moved was written
 /// into it, and the less is written twice; but whoever reads a page looks for it in all of the log.
 const PAGES_MIN: i64 = 16_000;
-/// Pages that are left to the writer, if writing is not faster than moving.
-const REST_MAX: i64 = 64;
-/// How often a log is moved before what is left is the writer's.
-const PASSES_MAX: usize = 4;
+/// How often a log is moved before what is left is the writer's. SQLite syncs the file only after a pass that has met with no
+/// new commit, so each may leave the sync of all that was moved before it to the next, or to the writer.
+const PASSES_MAX: usize = 16;
 
 /// What the writer has of it. The thread has ended, and closed the file, when this is gone.
 pub(super) struct Checkpoints {
@@ -82,12 +81,12 @@ impl Drop for Checkpoints {
 
 fn move_log(connection: &Connection, looks: &Receiver<()>, is_rest_left: &AtomicBool) {
     while looks.recv().is_ok() {
-        if !is_longer(connection, PAGES_MIN) {
+        if left(connection) < PAGES_MIN {
             continue;
         }
         for _ in 0..PASSES_MAX {
             checkpoint(connection, "PRAGMA wal_checkpoint(PASSIVE)");
-            if !is_longer(connection, REST_MAX) {
+            if left(connection) == 0 {
                 break;
             }
         }
@@ -95,10 +94,10 @@ fn move_log(connection: &Connection, looks: &Receiver<()>, is_rest_left: &Atomic
     }
 }
 
-/// Whether so many pages of the log have not been moved yet.
-fn is_longer(connection: &Connection, pages: i64) -> bool {
+/// How many pages of the log have not been moved yet.
+fn left(connection: &Connection) -> i64 {
     let log = checkpoint(connection, "PRAGMA wal_checkpoint(NOOP)");
-    log.is_some_and(|log| log.pages - log.moved >= pages)
+    log.map_or(0, |log| log.pages - log.moved)
 }
 
 struct Log {
