@@ -13,7 +13,7 @@ use super::operation::{Action, Answer, Declined, Operation, Outcome};
 use super::{Context, Seat};
 
 /// Accounts that are written together: bounds what lies in buffers on its way to the database.
-const ACCOUNTS_AT_ONCE: usize = 1_000;
+pub(super) const ACCOUNTS_AT_ONCE: usize = 1_000;
 
 /// Does a group and says how each operation ended. When the group fails as a whole, each account's operations are done by
 /// themselves, so that one bad account does not fail the others.

@@ -9,9 +9,10 @@ use futures_util::future::{join_all, poll_fn};
 use jifen_domain::ledger::{ChargeDetail, Grant, LotSource, Refused, Request};
 use jifen_domain::user::User;
 use jifen_domain::{AccountId, Points, Time, UserId};
-use jifen_store::Store;
 use jifen_store::testing::TestStore;
+use jifen_store::{Engine, Store};
 
+use super::group::ACCOUNTS_AT_ONCE;
 use super::{Action, Answer, Declined, Operation, Outcome, Pipeline, PipelineSettings, Settled};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
@@ -267,6 +268,40 @@ async fn a_repetition_within_a_batch_is_done_once(database: &TestStore) {
     );
     assert_eq!(*third, Declined::Reused);
     assert_eq!(state_of(database, account).await, (7, 1));
+}
+
+/// On one thread, so that all of it is one group.
+#[tokio::test]
+async fn a_group_over_more_accounts_than_are_written_at_once_is_done_on_each() {
+    let settings = PipelineSettings {
+        group_max: ACCOUNTS_AT_ONCE + 1,
+        ..ONE_GROUP
+    };
+    for engine in [Engine::Sqlite, Engine::Postgres] {
+        let database = jifen_store::testing::fresh(engine).await;
+        let pipeline = pipeline(&database, settings);
+        let mut operations = Vec::new();
+        for (id, request) in (1..).zip(0..=ACCOUNTS_AT_ONCE as u64) {
+            let account = open(&database, id, &[5]).await;
+            operations.push(charge(account, 2, request));
+        }
+        for is_replay in [false, true] {
+            for settled in pipeline.submit_all(operations.clone()).await.unwrap() {
+                let account = settled.operation.account;
+                let answer = done(Ok(settled));
+                assert_eq!(
+                    (answer.account, answer.available, answer.is_replay),
+                    (account, points(3), is_replay),
+                    "{engine:?}"
+                );
+            }
+        }
+        let groups = pipeline.counts().group_operations.buckets;
+        assert_eq!(groups.iter().map(|(_, count)| count).sum::<u64>(), 2);
+        for operation in operations {
+            assert_eq!(state_of(&database, operation.account).await, (3, 1));
+        }
+    }
 }
 
 /// Whether it is done then is open. What counts is that it is done once.
