@@ -172,7 +172,8 @@ impl App {
         self.follow(settled).await
     }
 
-    /// What becomes of an operation that has been through the pipeline, when a merge has come in between.
+    /// What becomes of an operation that has been through the pipeline: done where it was asked for or, when a merge has come in
+    /// between, elsewhere. Remembers the use that was noted with it.
     pub(crate) async fn follow(&self, settled: Settled) -> Result<Outcome> {
         let Settled {
             mut operation,
@@ -182,6 +183,9 @@ impl App {
         while let Err(Declined::Moved(older)) = outcome {
             operation.account = older;
             Settled { operation, outcome } = self.pipeline.submit(operation).await?;
+        }
+        if let (Ok(_), Some(key_id)) = (&outcome, operation.used_key) {
+            self.noted_uses.noted(key_id, self.now());
         }
         if outcome == Err(Declined::Reused) {
             // The survivor has used the key for itself; so may have the one who asks.

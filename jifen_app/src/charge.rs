@@ -90,8 +90,6 @@ impl App {
                 return Ok(Charged::new(&key, &answer, Rates::default()));
             }
         };
-        let now = self.now();
-        let used_key = self.noted_uses.to_note(&call.key, now);
         let outcome = self
             .submit(Operation {
                 account: call.key.account(),
@@ -100,13 +98,10 @@ impl App {
                     points: call.points,
                     detail: call.detail,
                 },
-                used_key: used_key.clone(),
+                used_key: self.noted_uses.to_note(&call.key, self.now()),
             })
             .await?;
         let answer = outcome.map_err(declined)?;
-        if let Some(key_id) = used_key {
-            self.noted_uses.noted(key_id, now);
-        }
         Ok(Charged::new(&call.key, &answer, call.rates))
     }
 
@@ -140,7 +135,7 @@ impl App {
             match admitted {
                 Ok((named, call)) => {
                     let used_key = self.noted_uses.to_note(&call.key, now);
-                    calls.push((place, Arc::clone(&call.key), call.rates, used_key.is_some()));
+                    calls.push((place, Arc::clone(&call.key), call.rates));
                     operations.push(Operation {
                         account: call.key.account(),
                         request: named,
@@ -164,13 +159,10 @@ impl App {
             }
         }
         let settled = self.pipeline.submit_all(operations).await?;
-        for ((place, key, rates, is_to_note), settled) in calls.into_iter().zip(settled) {
+        for ((place, key, rates), settled) in calls.into_iter().zip(settled) {
             let followed = self.follow(settled).await;
             let made = followed.and_then(|outcome| outcome.map_err(declined));
             let result = made.map(|answer| Charged::new(&key, &answer, rates));
-            if is_to_note && result.is_ok() {
-                self.noted_uses.noted(key.id.clone(), now);
-            }
             results[place] = Some(result);
         }
         let nothing = || Err(Error::internal("a charge of a batch without an outcome"));

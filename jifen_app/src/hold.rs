@@ -74,7 +74,6 @@ impl App {
         };
         let now = self.now();
         let expires_at = now.plus_seconds(seconds);
-        let used_key = self.noted_uses.to_note(&call.key, now);
         let outcome = self
             .submit(Operation {
                 account: call.key.account(),
@@ -84,13 +83,10 @@ impl App {
                     detail: call.detail,
                     expires_at,
                 },
-                used_key: used_key.clone(),
+                used_key: self.noted_uses.to_note(&call.key, now),
             })
             .await?;
         let answer = outcome.map_err(declined)?;
-        if let Some(key_id) = used_key {
-            self.noted_uses.noted(key_id, now);
-        }
         let id = charge_id(answer.account, answer.entry);
         Ok((held(id, &answer)?, call.rates))
     }
