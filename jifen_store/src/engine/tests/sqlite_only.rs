@@ -1,5 +1,7 @@
 //! What SQLite alone does: groups of commits, its file, its functions for migrations.
 
+use std::pin::Pin;
+
 use super::*;
 
 /// Nothing but the test decides when a group ends.
@@ -8,13 +10,22 @@ const PATIENT: GroupLimits = GroupLimits {
     open_milliseconds_max: 3_600_000,
 };
 
+/// A transaction that has written a note, and another that waits for its turn.
+async fn first_and_next(
+    store: &Store,
+    id: i64,
+) -> (Tx, Pin<Box<impl Future<Output = Result<Tx>>>>) {
+    let mut first = store.begin().await.unwrap();
+    insert(&mut first, id, "first").await.unwrap();
+    let mut second = Box::pin(store.begin());
+    assert!(start(second.as_mut()).await.is_none());
+    (first, second)
+}
+
 #[tokio::test]
 async fn a_commit_is_acknowledged_only_when_its_group_is_on_the_disk() {
     let (_file, store) = scratch_with(PATIENT).await;
-    let mut first = store.begin().await.unwrap();
-    insert(&mut first, 1, "first").await.unwrap();
-    let mut second = pin!(store.begin());
-    assert!(start(second.as_mut()).await.is_none());
+    let (first, second) = first_and_next(&store, 1).await;
     let mut first_commit = pin!(first.commit());
     assert_eq!(start(first_commit.as_mut()).await, None);
     // The writer has passed to the second; the first is finished, but neither told nor visible.
@@ -41,12 +52,8 @@ async fn a_full_group_is_committed_although_somebody_is_next() {
         },
     ] {
         let (_file, store) = scratch_with(limits).await;
-        let mut first = store.begin().await.unwrap();
-        insert(&mut first, 1, "first").await.unwrap();
-        let mut second = pin!(store.begin());
-        assert!(start(second.as_mut()).await.is_none());
+        let (first, second) = first_and_next(&store, 1).await;
         let mut first_commit = pin!(first.commit());
-        let second = second.as_mut();
         let (second, ()) = tokio::join!(second, async {
             assert_eq!(first_commit.as_mut().await, Ok(()));
         });
@@ -64,10 +71,7 @@ async fn a_thread_that_may_wait_for_the_disk_commits_at_once_unless_somebody_is_
     assert_eq!(start(commit.as_mut()).await, Some(Ok(())));
     assert_eq!(bodies(&store).await, ["alone"]);
 
-    let mut first = store.begin().await.unwrap();
-    insert(&mut first, 2, "first").await.unwrap();
-    let mut second = pin!(store.begin());
-    assert!(start(second.as_mut()).await.is_none());
+    let (first, second) = first_and_next(&store, 2).await;
     let mut first_commit = pin!(first.commit_on_this_thread());
     assert_eq!(start(first_commit.as_mut()).await, None);
     let mut second = second.await.unwrap();
@@ -131,10 +135,7 @@ async fn a_caller_that_goes_away_loses_its_turn_to_the_next() {
 #[tokio::test]
 async fn a_disk_that_is_full_fails_the_whole_group() {
     let (_file, store) = scratch_with(PATIENT).await;
-    let mut first = store.begin().await.unwrap();
-    insert(&mut first, 1, "first").await.unwrap();
-    let mut second = pin!(store.begin());
-    assert!(start(second.as_mut()).await.is_none());
+    let (first, second) = first_and_next(&store, 1).await;
     let mut first_commit = pin!(first.commit());
     assert_eq!(start(first_commit.as_mut()).await, None);
 
